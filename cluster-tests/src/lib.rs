@@ -1,0 +1,1 @@
+//! Proves: a lab of nodes that can fail, self-checking guest programs, scenarios and benches.

@@ -1,0 +1,1 @@
+//! Keeps the shadow and the endpoints: the system call table, the guest's traps and the deputy's hands.

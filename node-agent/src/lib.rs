@@ -1,0 +1,4 @@
+//! Decides: the agent, the wardens, the command line.
+#![forbid(unsafe_code)]
+
+pub mod warden;

@@ -1,0 +1,3 @@
+//! The warden: the process that keeps one family at one node.
+
+pub mod control;

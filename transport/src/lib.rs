@@ -1,0 +1,8 @@
+//! Carries: identities, QUIC endpoints, typed frames with limits.
+//!
+//! `transport` never learns what a message means: it moves frames between peers that have proved who they are.
+#![forbid(unsafe_code)]
+
+pub mod addr;
+
+pub use addr::{Epoch, KeyHash, NodeId, ProcessId};

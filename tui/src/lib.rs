@@ -1,0 +1,1 @@
+//! Shows: the terminal dashboard over plain view types.
