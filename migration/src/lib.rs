@@ -3,3 +3,4 @@
 //! `migration` never learns what a system call means: it is handed the seccomp filter as a value.
 
 pub mod cpu;
+pub mod sys;
