@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod fds;
+pub mod namespaces;
 pub mod pagemap;
 pub mod pidfd;
 pub mod procvm;

@@ -88,21 +88,6 @@ fn exec_stub(executable: BorrowedFd<'_>) -> ! {
     unsafe { libc::_exit(127) }
 }
 
-/// Runs `child` in a new process and returns its pid. The caller must have a single thread.
-///
-/// # Errors
-/// The kernel's.
-pub fn fork(child: impl FnOnce() -> i32) -> Result<u32, Errno> {
-    // SAFETY: the process has a single thread (documented), so the child's copy of every lock is free.
-    let pid = check(i64::from(unsafe { libc::fork() }))?;
-    if pid == 0 {
-        let status = child();
-        // SAFETY: ends only this child; no destructors of the parent's copy run.
-        unsafe { libc::_exit(status) }
-    }
-    u32::try_from(pid).map_err(|_| Errno(libc::EIO))
-}
-
 /// Closes every descriptor from 3 on except `keep`.
 ///
 /// # Errors
