@@ -2,13 +2,17 @@
 //!
 //! `migration` never learns what a system call means: it is handed the seccomp filter as a value.
 
+pub mod body;
 pub mod capture;
 pub mod cpu;
+pub mod foothold;
 pub mod freeze;
 pub mod image;
+pub mod init;
 pub mod landing;
 pub mod layout;
 pub mod procfs;
 pub mod remote;
 pub mod sys;
 pub mod tracee;
+pub mod vessel;

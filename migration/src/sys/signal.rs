@@ -78,3 +78,26 @@ pub fn queue(pid: u32, tid: u32, signal: i32, value: i32) -> Result<(), Errno> {
     })
     .map(drop)
 }
+
+/// Lets the kernel reap children by itself.
+///
+/// # Errors
+/// The kernel's.
+pub fn ignore_children() -> Result<(), Errno> {
+    // SAFETY: SIG_IGN is a valid disposition for SIGCHLD.
+    let former = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    if former == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// In PID 1 of a namespace: kills every other process there and waits until all are gone.
+pub fn kill_all_others() {
+    loop {
+        // SAFETY: no memory is passed; -1 means every process of this namespace except the caller.
+        let none_left = unsafe { libc::kill(-1, libc::SIGKILL) } == -1;
+        // SAFETY: no status is asked for. With SIGCHLD ignored this returns only when no child is left.
+        unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) };
+        if none_left {
+            return;
+        }
+    }
+}
