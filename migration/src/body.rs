@@ -265,7 +265,7 @@ impl Work<'_> {
         Err(BuildError::Spawn { pid: tid, errno: Errno(libc::EEXIST) })
     }
 
-    fn put(&self, at: u64, data: &[u8]) -> Result<(), BuildError> {
+    pub(crate) fn put(&self, at: u64, data: &[u8]) -> Result<(), BuildError> {
         Ok(self.memory.write_all_at(data, self.foothold.scratch() + at)?)
     }
 }

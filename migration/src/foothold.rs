@@ -54,8 +54,8 @@ impl Foothold {
 /// Size of the scratch area.
 pub const SCRATCH_BYTES: u64 = SLOTS_AT - PAGE;
 
-/// Size of one slot: 256 KiB of payload and room for headers.
-pub const SLOT_BYTES: u64 = 320 * 1024;
+/// Size of one slot: 256 KiB of payload, 128 KiB for everything else.
+pub const SLOT_BYTES: u64 = 384 * 1024;
 
 /// Threads of one process that can be in forwarded calls at the same time.
 pub const SLOTS_MAX: u32 = 4096;

@@ -17,8 +17,9 @@ use crate::sys::ptrace::{NO_CALL, Registers};
 /// A place with a `syscall` instruction that an injected call returns from in a controlled way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landing {
-    /// Self-healing code at this address; every call needs the area to be armed for the thread.
-    Healing(u64),
+    /// `syscall` at this address, left by stopping at the call's exit: for self-healing code, or for text that must
+    /// not be changed.
+    Stepped(u64),
     /// `syscall; int3` at this address.
     Trap(u64),
 }
@@ -68,7 +69,13 @@ impl HealingArea {
     /// Where calls are executed.
     #[must_use]
     pub fn landing(&self) -> Landing {
-        Landing::Healing(self.addr)
+        Landing::Stepped(self.addr)
+    }
+
+    /// The page that holds it: of no interest to whoever reads the program's memory.
+    #[must_use]
+    pub fn page(&self) -> u64 {
+        self.addr & !(PAGE - 1)
     }
 
     /// Where the restoring code starts: a thread that is resumed there goes on as `arm` was told.

@@ -15,6 +15,8 @@ pub struct Remote<'w> {
     waiter: &'w Waiter,
     task: Option<Stopped>,
     landing: Landing,
+    /// Where the thread heals itself, if it can.
+    heal_at: Option<u64>,
     registers: Registers,
     mask: u64,
 }
@@ -32,7 +34,8 @@ impl<'w> Remote<'w> {
         // From here on the thread heals itself wherever it is let loose, so the mask may be filled.
         task.set_registers(&Registers { rip: area.heal_at(), orig_rax: NO_CALL, ..registers })?;
         task.set_mask(ALL_SIGNALS)?;
-        Ok(Remote { waiter, task: Some(task), landing: area.landing(), registers, mask })
+        let heal_at = Some(area.heal_at());
+        Ok(Remote { waiter, task: Some(task), landing: area.landing(), heal_at, registers, mask })
     }
 
     /// Borrows a thread of a process that cannot live without us: a deputy, or a body that is being built.
@@ -40,10 +43,22 @@ impl<'w> Remote<'w> {
     /// # Errors
     /// When the thread dies meanwhile.
     pub fn trapping(waiter: &'w Waiter, task: Stopped, syscall_at: u64) -> Result<Remote<'w>, TraceError> {
+        Remote::landing(waiter, task, Landing::Trap(syscall_at))
+    }
+
+    /// Borrows a thread by way of a `syscall` instruction of its own program text.
+    ///
+    /// # Errors
+    /// When the thread dies meanwhile.
+    pub fn stepping(waiter: &'w Waiter, task: Stopped, syscall_at: u64) -> Result<Remote<'w>, TraceError> {
+        Remote::landing(waiter, task, Landing::Stepped(syscall_at))
+    }
+
+    fn landing(waiter: &'w Waiter, task: Stopped, landing: Landing) -> Result<Remote<'w>, TraceError> {
         let registers = task.registers()?;
         let mask = task.mask()?;
         task.set_mask(ALL_SIGNALS)?;
-        Ok(Remote { waiter, task: Some(task), landing: Landing::Trap(syscall_at), registers, mask })
+        Ok(Remote { waiter, task: Some(task), landing, heal_at: None, registers, mask })
     }
 
     /// The registers with which the thread was borrowed.
@@ -65,12 +80,12 @@ impl<'w> Remote<'w> {
     pub fn call(&mut self, nr: i64, args: [u64; 6]) -> Result<Result<u64, Errno>, TraceError> {
         let Some(task) = self.task.take() else { return Err(TraceError::Died(0)) };
         let [rdi, rsi, rdx, r10, r8, r9] = args;
-        let (Landing::Healing(rip) | Landing::Trap(rip)) = self.landing;
+        let (Landing::Stepped(rip) | Landing::Trap(rip)) = self.landing;
         let rax = nr.cast_unsigned();
         let entered = Registers { rax, rdi, rsi, rdx, r10, r8, r9, rip, orig_rax: NO_CALL, ..self.registers };
         task.set_registers(&entered)?;
         let task = match self.landing {
-            Landing::Healing(_) => {
+            Landing::Stepped(_) => {
                 let task = self.until(task, Resume::Syscall, Event::Syscall)?;
                 self.until(task, Resume::Syscall, Event::Syscall)?
             }
@@ -99,8 +114,8 @@ impl<'w> Remote<'w> {
     /// When it is gone.
     pub fn leave(mut self) -> Result<Stopped, TraceError> {
         let Some(task) = self.task.take() else { return Err(TraceError::Died(0)) };
-        if let Landing::Healing(at) = self.landing {
-            task.set_registers(&Registers { rip: at + 2, orig_rax: NO_CALL, ..self.registers })?;
+        if let Some(rip) = self.heal_at {
+            task.set_registers(&Registers { rip, orig_rax: NO_CALL, ..self.registers })?;
         }
         task.set_mask(self.mask)?;
         task.set_registers(&self.registers)?;
