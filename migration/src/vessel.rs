@@ -11,7 +11,8 @@ use crate::init::FamilyInit;
 use crate::landing::TRAP_CODE;
 use crate::procfs;
 use crate::remote::Remote;
-use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers};
+use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers, Resume};
+use crate::sys::wait::Event;
 use crate::sys::{Errno, pidfd, spawn, uffd};
 use crate::tracee::{Running, Stopped, TraceError, Waiter};
 
@@ -82,7 +83,7 @@ impl Vessel {
         let outer = pid_behind(&pidfd)?;
         let task = Running::seize(outer, OPTIONS | EXIT_KILL)?;
         task.interrupt()?;
-        let mut task = waiter.next(task)?.0;
+        let mut task = settled_stop(waiter, task)?;
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{outer}/mem"))?;
         task = take_foothold(waiter, task, &memory, foothold)?;
         let mut remote = Remote::trapping(waiter, task, foothold.code())?;
@@ -108,6 +109,17 @@ fn pid_behind(pidfd: &OwnedFd) -> io::Result<u32> {
     text.lines()
         .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
         .ok_or_else(|| io::Error::other("a pidfd without a pid"))
+}
+
+/// The stop after an interrupt, past the end of execve: at its event the call's result would still overwrite `rax`.
+fn settled_stop(waiter: &Waiter, task: Running) -> Result<Stopped, TraceError> {
+    let mut task = task;
+    loop {
+        match waiter.next(task)? {
+            (task, Event::Stop(_)) => return Ok(task),
+            (passing, _) => task = passing.resume(Resume::Cont, 0)?,
+        }
+    }
 }
 
 /// Maps the code page and the scratch area with the help of code in the stub's own page.
