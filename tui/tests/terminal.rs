@@ -71,17 +71,18 @@ impl Session {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Reads until the output from now on contains the text.
+    /// Reads until the output from now on contains the text and its frame is complete.
     fn expect(&mut self, text: &str) {
         let start = self.output.len();
         let deadline = Instant::now() + DEADLINE;
-        while !String::from_utf8_lossy(&self.output[start..]).contains(text) {
+        loop {
+            let shown = String::from_utf8_lossy(&self.output[start..]);
+            if shown.contains(text) && shown.ends_with(END) {
+                return;
+            }
+            let shown = shown.into_owned();
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                self.read(left) > 0,
-                "no {text:?} in {:?}",
-                String::from_utf8_lossy(&self.output[start..])
-            );
+            assert!(self.read(left) > 0, "no {text:?} in {shown:?}");
         }
     }
 
