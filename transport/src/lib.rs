@@ -8,6 +8,8 @@ pub mod channel;
 pub mod endpoint;
 pub mod frame;
 pub mod identity;
+pub mod join;
+pub mod memory;
 pub mod version;
 pub mod wire;
 
