@@ -8,13 +8,14 @@
 //! home:                                                    place ─call─> collect
 //! ```
 //!
-//! Home never learns what a call means: a [`request::Request`] says which bytes to lay where, which pointers to
+//! Home never learns what a call means: a [`marshal::Request`] says which bytes to lay where, which pointers to
 //! adjust and which bytes to send back.
 
 pub mod classify;
 pub mod commands;
 pub mod coverage;
 pub mod filter;
+pub mod marshal;
 pub mod table;
 pub mod vocabulary;
 

@@ -17,9 +17,23 @@ pub fn classify(nr: u32, args: &[u64; 6]) -> Class {
         return commands.look_up(args).0;
     }
     match row.class {
-        Class::Special(Special::Itimer) => where_if(gate(row.class).test(args)),
-        Class::Special(Special::Sleep) => where_if(gate(row.class).test(args)),
+        Class::Special(Special::Itimer | Special::Sleep) => where_if(gate(row.class).test(args)),
         class => class,
+    }
+}
+
+/// Whether a call of this class may be sent to home and run there as it stands.
+///
+/// The other specials reach the deputy only through their handlers.
+#[must_use]
+pub fn travels(class: Class) -> bool {
+    match class {
+        Class::Home => true,
+        Class::Local | Class::Refuse(_) => false,
+        Class::Special(special) => matches!(
+            special,
+            Special::Exec | Special::Exit | Special::ExitGroup | Special::SigSuspend | Special::Mirror
+        ),
     }
 }
 

@@ -58,7 +58,7 @@ rows! {
      52 getpeername      Home,              [Fd, Out(Deref(2)), InOut(Bytes(4))];
      53 socketpair       Home,              [Val, Val, Val, Out(Bytes(8))];
      54 setsockopt       Home,              [Fd, Val, Val, In(Items(4, 1)), Val];
-     55 getsockopt       Home,              [Fd, Val, Val, Out(Deref(4)), InOut(Bytes(4))];
+     55 getsockopt       Home,              [Fd, Val, Val, InOut(Deref(4)), InOut(Bytes(4))];
      56 clone            Special(Clone),    [];
      57 fork             Special(Clone),    [];
      58 vfork            Special(Clone),    [];
