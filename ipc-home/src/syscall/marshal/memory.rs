@@ -25,8 +25,13 @@ pub struct Fault {
 
 pub(super) fn read_bytes(memory: &impl Memory, addr: u64, len: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = vec![0; len];
-    memory.read(addr, &mut bytes)?;
+    read_into(memory, addr, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Fills a buffer; an empty one is full whatever the address, as in the kernel.
+pub(super) fn read_into(memory: &impl Memory, addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
+    if buf.is_empty() { Ok(()) } else { memory.read(addr, buf) }
 }
 
 pub(super) fn read_u32(memory: &impl Memory, addr: u64) -> Result<u32, Fault> {

@@ -5,7 +5,7 @@
 
 use super::gather::GatherError;
 use super::layout::{Layout, Spot};
-use super::memory::{Memory, read_bytes};
+use super::memory::{Memory, read_bytes, read_into};
 use super::request::{Filled, Place, When};
 
 /// A stretch of the body's memory.
@@ -68,7 +68,7 @@ pub(super) fn put(
     for segment in segments {
         let count = usize::try_from(segment.len).map_err(|_| GatherError::TooLarge)?;
         let (part, after) = rest.split_at_mut(count);
-        memory.read(segment.addr, part)?;
+        read_into(memory, segment.addr, part)?;
         rest = after;
     }
     Ok(Spot::Image(layout.put(&bytes)?))
