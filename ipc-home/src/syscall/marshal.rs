@@ -13,6 +13,7 @@
 //! Three bounds hold for each output: what the program has room for, what the kernel says it wrote, and what the
 //! request declared. The kernel itself is never told more room than the slot has.
 
+mod buffer;
 mod gather;
 mod home;
 mod layout;
@@ -21,6 +22,7 @@ mod message;
 mod request;
 mod scatter;
 mod split;
+mod text;
 mod vector;
 
 pub use gather::{GatherError, Plan, gather, gather_piece};

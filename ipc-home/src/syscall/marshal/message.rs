@@ -47,7 +47,7 @@ pub(super) fn send_many<M: Memory>(
         lay_to_send(gather, header, message)?;
         output_length(gather, header, message, When::Beyond(index));
     }
-    gather.set(count, messages.len() as u64);
+    gather.args[count] = messages.len() as u64;
     gather.point(i, Spot::Image(array));
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(super) fn receive_many<M: Memory>(
         lay_to_receive(gather, header, message.addr, message, filled, when)?;
         output_length(gather, header, message, when);
     }
-    gather.set(count, messages.len() as u64);
+    gather.args[count] = messages.len() as u64;
     gather.point(i, Spot::Image(array));
     Ok(())
 }
