@@ -1,4 +1,6 @@
 //! Keeps the shadow and the endpoints: the system call table, the guest's traps and the deputy's hands.
 #![forbid(unsafe_code)]
 
+pub mod deputy;
+pub mod protocol;
 pub mod syscall;

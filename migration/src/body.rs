@@ -117,10 +117,14 @@ pub(crate) fn settle(remote: Remote<'_>, thread: &ThreadImage) -> Result<Stopped
 }
 
 /// Calls into a process that homing holds, with memory for their arguments.
-pub(crate) struct Work<'w> {
-    pub(crate) remote: Remote<'w>,
-    pub(crate) memory: fs::File,
-    pub(crate) foothold: Foothold,
+#[derive(Debug)]
+pub struct Work<'w> {
+    /// The thread that makes the calls.
+    pub remote: Remote<'w>,
+    /// `/proc/PID/mem`.
+    pub memory: fs::File,
+    /// Where scratch memory is.
+    pub foothold: Foothold,
 }
 
 impl Work<'_> {

@@ -166,7 +166,10 @@ impl Work<'_> {
     }
 
     /// Sets one signal action.
-    pub(crate) fn set_action(&mut self, signal: i32, action: SignalAction) -> Result<(), BuildError> {
+    ///
+    /// # Errors
+    /// When the process dies.
+    pub fn set_action(&mut self, signal: i32, action: SignalAction) -> Result<(), BuildError> {
         self.put(0, &action.to_bytes())?;
         let args = [u64::from(signal.unsigned_abs()), self.foothold.scratch(), 0, 8, 0, 0];
         self.remote.must("setting a signal action", libc::SYS_rt_sigaction, args)?;

@@ -1,0 +1,63 @@
+//! How deputies end: as their bodies did, and as seen by whoever waits for them.
+
+use bytes::Bytes;
+use migration::body::Work as Hands;
+use migration::image::SignalAction;
+use migration::remote::Remote;
+use migration::sys::ptrace::Resume;
+use migration::sys::signal;
+use migration::sys::wait::Event;
+use migration::tracee::{Stopped, TraceError};
+
+use super::Deputy;
+use super::state::{Effect, Shadow, Thread};
+use crate::protocol::ToBody;
+
+impl Deputy {
+    /// A task of the family is no more.
+    pub(super) fn ended(&mut self, tid: u32, _event: Event) {
+        self.early.remove(&tid);
+        if self.threads.remove(&tid).is_some() {
+            self.effects.push_back(Effect::Send { tid, message: ToBody::Dead, tail: Bytes::new() });
+        }
+        // A process ends with its leader's report, which the kernel gives last.
+        if self.processes.remove(&tid).is_some() {
+            self.threads.retain(|_, thread| thread.pid != tid);
+            self.effects.push_back(Effect::Gone { pid: tid });
+        }
+    }
+
+    /// The body thread or process has ended by itself: so does this one, with the same status.
+    pub(super) fn exit(&mut self, task: Stopped, nr: i64, status: i32) -> Result<Shadow, TraceError> {
+        self.launch(&task, nr, [i64::from(status).cast_unsigned(), 0, 0, 0, 0, 0])?;
+        task.resume(Resume::Cont, 0)?;
+        Ok(Shadow::Lost)
+    }
+
+    /// The body was killed by a fault: the deputy dies by the same signal, without a core of its own.
+    pub(super) fn die_by(
+        &mut self,
+        tid: u32,
+        thread: &Thread,
+        task: Stopped,
+        number: i32,
+    ) -> Result<Shadow, TraceError> {
+        let memory = self.processes.get(&thread.pid).and_then(|home| home.memory.try_clone().ok());
+        let memory = memory.ok_or(TraceError::Died(tid))?;
+        let remote = Remote::trapping(&self.waiter, task, self.foothold.code())?;
+        let mut hands = Hands { remote, memory, foothold: self.foothold };
+        let _ = hands.set_action(number, SignalAction::default());
+        let no_core = [libc::PR_SET_DUMPABLE as u64, 0, 0, 0, 0, 0];
+        let _ = hands.remote.call(libc::SYS_prctl, no_core)?;
+        let task = hands.remote.release()?;
+        task.set_mask(0)?;
+        self.launch(&task, libc::SYS_pause, [0; 6])?;
+        let running = task.resume(Resume::Cont, 0)?;
+        // The stop before delivery is answered like every default action: home's kernel kills.
+        if let Some(home) = self.processes.get_mut(&thread.pid) {
+            home.actions.remove(&number);
+        }
+        let _ = signal::tgkill(thread.pid, tid, number);
+        Ok(Shadow::Dozing(running))
+    }
+}

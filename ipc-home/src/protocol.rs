@@ -1,0 +1,106 @@
+//! What a body thread and its shadow thread say to each other, each pair on one ordered stream.
+//!
+//! ```text
+//! guest                                   home
+//!   Attach(pid, tid, epoch)  ───────────▶
+//!   Mask, Action (no answer) ───────────▶  mirrored before whatever follows
+//!   Call(seq) + image        ───────────▶  executed once
+//!                            ◀───────────  Signal (if one interrupted it)
+//!                            ◀───────────  Return(seq) + outputs
+//!   Exit                     ───────────▶  the shadow thread ends
+//! ```
+//! A thread has at most one call outstanding, numbered by `seq`; a repeated number is answered from the last reply.
+
+use migration::image::SignalAction;
+use serde::{Deserialize, Serialize};
+use transport::Epoch;
+
+use crate::syscall::marshal::Request;
+
+/// From a body thread to its shadow thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromBody {
+    /// The stream's first message: whose it is, and since which residence.
+    Attach {
+        /// The process.
+        pid: u32,
+        /// The thread.
+        tid: u32,
+        /// The residence.
+        epoch: Epoch,
+    },
+    /// Execute a call; its image is the frame's tail.
+    Call {
+        /// The thread's number for it.
+        seq: u64,
+        /// The call.
+        request: Request,
+    },
+    /// Map a file at the address that the body has already taken.
+    MapFile {
+        /// The thread's number for it.
+        seq: u64,
+        /// `mmap`'s arguments, with the address and `MAP_FIXED`.
+        args: [u64; 6],
+    },
+    /// Make a thread or a process on home's side.
+    Birth {
+        /// The thread's number for it.
+        seq: u64,
+        /// `CLONE_*`, without the exit signal.
+        flags: u64,
+        /// The signal that the parent gets at the child's end.
+        exit_signal: u32,
+    },
+    /// Replace the program; `execve`'s strings are the frame's tail.
+    Exec {
+        /// The thread's number for it.
+        seq: u64,
+        /// The call.
+        request: Request,
+    },
+    /// The thread's signal mask from now on.
+    Mask(u64),
+    /// A signal's action from now on.
+    Action(i32, SignalAction),
+    /// The thread has ended.
+    ThreadExit(i32),
+    /// The process ends with this status.
+    ProcessExit(i32),
+    /// The body was killed by this signal at the guest (a fault).
+    ProcessKilled(i32),
+}
+
+/// From a shadow thread to its body thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToBody {
+    /// The end of a call; its outputs are the frame's tail.
+    Return {
+        /// Of the call.
+        seq: u64,
+        /// The kernel's raw result: a restart code (-512..-516) only behind a `Signal`.
+        result: i64,
+        /// What the call's descriptor is, for calls that go on in pieces.
+        file: FileClass,
+    },
+    /// A signal that the program has a handler for: a `siginfo_t`.
+    Signal(Vec<u8>),
+    /// The process was stopped by job control.
+    Stop,
+    /// It goes on.
+    Continue,
+    /// The deputy is gone: killed from outside. So must be the body.
+    Dead,
+}
+
+/// What a descriptor is, as far as a call in pieces cares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileClass {
+    /// A regular file or a block device.
+    Regular,
+    /// A stream socket.
+    Stream,
+    /// Anything else.
+    #[default]
+    Other,
+}
