@@ -11,7 +11,9 @@
 //! ```
 //!
 //! Three bounds hold for each output: what the program has room for, what the kernel says it wrote, and what the
-//! request declared. The kernel itself is never told more room than the slot has.
+//! request declared. The kernel itself is never told more room than the slot has. Padding that the kernel skips inside
+//! what it wrote (between directory entries, between control messages) comes back with what an earlier call of the
+//! same thread left in the slot.
 
 mod buffer;
 mod gather;

@@ -99,7 +99,7 @@ const fn check(row: &Row) {
     let mut at = 0;
     while at < row.args.len() {
         match row.args[at] {
-            Arg::In(len) | Arg::Out(len) | Arg::InOut(len) => check_length(row, len),
+            Arg::In(len) | Arg::Out(len) | Arg::InOut(len) | Arg::Always(len) => check_length(row, len),
             Arg::IovIn(count) | Arg::IovOut(count) | Arg::MsgsIn(count) | Arg::MsgsOut(count) => {
                 check_number(row, count);
             }

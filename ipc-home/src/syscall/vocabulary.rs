@@ -73,6 +73,8 @@ pub enum Arg {
     Out(Len),
     /// Bytes that the kernel reads and may change, also those it may leave partly untouched.
     InOut(Len),
+    /// As `InOut`, but the kernel may write also when the call fails.
+    Always(Len),
     /// An iovec array that the kernel reads from; the argument named counts its entries.
     IovIn(usize),
     /// An iovec array that the kernel writes to; the argument named counts its entries.

@@ -90,9 +90,7 @@ impl<M: Memory> Gather<'_, M> {
     }
 
     /// Bytes that the kernel reads and may write.
-    pub(super) fn in_out(&mut self, i: usize, addr: u64, len: Len) -> Result<(), GatherError> {
-        // The length that a file handle should have had comes back with the error.
-        let when = if len == Len::Handle { When::Always } else { When::Success };
+    pub(super) fn in_out(&mut self, i: usize, addr: u64, len: Len, when: When) -> Result<(), GatherError> {
         let (_, len) = self.length(i, len)?;
         self.exchange(i, addr, len, when)?;
         Ok(())

@@ -3,11 +3,11 @@
 use super::layout::{Layout, Spot};
 use super::memory::{Fault, Memory};
 use super::message;
-use super::request::{Place, Request};
+use super::request::{Place, Request, When};
 use super::scatter::Scatter;
 use super::split::Split;
 use crate::syscall::classify::{arguments, classify, travels};
-use crate::syscall::vocabulary::{Arg, Len};
+use crate::syscall::vocabulary::{Arg, Class, Len};
 
 /// A gathered call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,10 @@ pub struct Plan {
 /// A call that is not sent, because it cannot succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GatherError {
-    /// The table does not send this call to home; its handler, or the filter, should have taken it.
+    /// The table refuses this call, or this command of it, with an errno.
+    #[error("the call is refused with errno {0}")]
+    Refused(i32),
+    /// The call does not run at home as it stands; its handler, or the filter, should have taken it.
     #[error("the call is not one that is sent to home")]
     NotForwarded,
     /// The program's memory is not there.
@@ -53,6 +56,7 @@ impl GatherError {
     #[must_use]
     pub fn errno(self) -> i32 {
         match self {
+            GatherError::Refused(errno) => errno,
             GatherError::NotForwarded => libc::ENOSYS,
             GatherError::Fault(_) => libc::EFAULT,
             GatherError::PathTooLong => libc::ENAMETOOLONG,
@@ -77,8 +81,10 @@ pub fn gather(nr: u32, args: &[u64; 6], memory: &impl Memory) -> Result<Plan, Ga
 /// # Errors
 /// As [`gather`].
 pub fn gather_piece(nr: u32, args: &[u64; 6], from: u64, memory: &impl Memory) -> Result<Plan, GatherError> {
-    if !travels(classify(nr, args)) {
-        return Err(GatherError::NotForwarded);
+    match classify(nr, args) {
+        Class::Refuse(errno) => return Err(GatherError::Refused(errno)),
+        class if !travels(class) => return Err(GatherError::NotForwarded),
+        _ => {}
     }
     let kinds = arguments(nr, args).ok_or(GatherError::NotForwarded)?;
     let mut gather = Gather::new(nr, args, from, memory);
@@ -127,7 +133,8 @@ impl<'m, M: Memory> Gather<'m, M> {
             Arg::Strings => self.strings(i, addr)?,
             Arg::In(len) => self.input(i, addr, len)?,
             Arg::Out(len) => self.output(i, addr, len)?,
-            Arg::InOut(len) => self.in_out(i, addr, len)?,
+            Arg::InOut(len) => self.in_out(i, addr, len, When::Success)?,
+            Arg::Always(len) => self.in_out(i, addr, len, When::Always)?,
             Arg::Timeout => self.timeout(i, addr)?,
             Arg::Remaining => self.remaining(i, addr)?,
             Arg::SigsetPair => self.sigset_pair(i, addr)?,

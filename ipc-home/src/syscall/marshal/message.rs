@@ -95,11 +95,10 @@ impl Message {
             return Err(GatherError::MessageTooLong);
         }
         let payload = if count == 0 { Vec::new() } else { vector::read(memory, word(VECTOR_OFFSET), count)? };
-        let some = |addr, len| Segment { addr, len: if addr == 0 { 0 } else { len } };
         Ok(Message {
             addr,
-            name: some(word(0), name_len.min(NAME_BYTES)),
-            control: some(word(CONTROL_OFFSET), word(CONTROL_LEN_OFFSET)),
+            name: Segment { addr: word(0), len: name_len.min(NAME_BYTES) },
+            control: Segment { addr: word(CONTROL_OFFSET), len: word(CONTROL_LEN_OFFSET) },
             payload,
             flags: half(FLAGS_OFFSET),
         })

@@ -28,7 +28,7 @@ rows! {
     122 setfsuid         Home,              [Val];
     123 setfsgid         Home,              [Val];
     124 getsid           Home,              [Val];
-    125 capget           Home,              [InOut(Bytes(8)), InOut(Bytes(24))];
+    125 capget           Home,              [Always(Bytes(8)), InOut(Bytes(24))];
     126 capset           Home,              [InOut(Bytes(8)), In(Bytes(24))];
     127 rt_sigpending    Home,              [Out(Bytes(8)), Val];
     128 rt_sigtimedwait  Home,              [In(Bytes(8)), Out(Bytes(128)), In(Bytes(16)), Val];

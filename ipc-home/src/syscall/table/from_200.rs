@@ -50,7 +50,7 @@ rows! {
     244 mq_notify        Home,              [Fd, In(Bytes(64))];
     245 mq_getsetattr    Home,              [Fd, In(Bytes(64)), Out(Bytes(64))];
     246 kexec_load       Refuse(EPERM),     [];
-    247 waitid           Home,              [Val, Val, InOut(Bytes(28)), Val, InOut(Bytes(144))];
+    247 waitid           Home,              [Val, Val, Always(Bytes(28)), Val, InOut(Bytes(144))];
     248 add_key          Refuse(ENOSYS),    [];
     249 request_key      Refuse(ENOSYS),    [];
     250 keyctl           Refuse(ENOSYS),    [];

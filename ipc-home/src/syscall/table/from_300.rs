@@ -6,7 +6,7 @@ rows! {
     300 fanotify_init    Home,              [Val, Val];
     301 fanotify_mark    Home,              [Fd, Val, Val, Fd, Path];
     302 prlimit64        Home,              [Val, Val, In(Bytes(16)), Out(Bytes(16))];
-    303 name_to_handle_at Home,              [Fd, Path, InOut(Handle), Out(Bytes(4)), Val];
+    303 name_to_handle_at Home,              [Fd, Path, Always(Handle), Always(Bytes(4)), Val];
     304 open_by_handle_at Home,              [Fd, In(Handle), Val];
     305 clock_adjtime    Home,              [Val, InOut(Bytes(208))];
     306 syncfs           Home,              [Fd];

@@ -132,6 +132,18 @@ fn recvmsg_brings_back_what_the_kernel_wrote() {
 }
 
 #[test]
+fn the_length_of_an_absent_name_is_left_alone() {
+    let body = Body::new();
+    let iov = (body.put(0, &words(&[BODY_BASE + 500, 4])), 1);
+    let header = body.put(100, &Header { name: (0, 110), iov, control: (0, 0) }.bytes());
+    forward(libc::SYS_recvmsg, [3, header, 0, 0, 0, 0], &body, |args, slot| {
+        assert_eq!((slot.u64(args[1]), slot.u64(args[1] + 32)), (0, 0));
+        0
+    });
+    assert_eq!(body.get(header + 8, 4), 110u32.to_le_bytes());
+}
+
+#[test]
 fn recvmmsg_brings_back_the_messages_that_came() {
     let body = Body::new();
     let payloads = [body.put(0, &[]), body.put(100, &[]), body.put(200, &[])];
