@@ -139,21 +139,27 @@ pub async fn answer(
     result.map_err(|_| JoinError::Silent)?
 }
 
-/// Redeems the token and signs the request. The name is checked by the caller, who knows the nodes.
+/// Signs the request and redeems the token, in this order, so that a mistyped name does not cost the token. Only
+/// those who have a good token learn whether a name is `taken`.
 ///
 /// # Errors
-/// [`JoinRefusal::Token`] and [`JoinRefusal::Signing`]; a request that cannot be signed costs the token all the same.
+/// See [`JoinRefusal`].
 pub fn grant(
     request: &JoinRequest,
     tokens: &mut TokenStore,
     authority: &Authority,
+    taken: impl FnOnce(&str) -> bool,
     peers: Vec<String>,
     now: SystemTime,
 ) -> Result<JoinGrant, JoinRefusal> {
-    tokens.redeem(&request.token, now).map_err(JoinRefusal::Token)?;
+    tokens.check(&request.token, now).map_err(JoinRefusal::Token)?;
+    if taken(&request.name) {
+        return Err(JoinRefusal::NameTaken(request.name.clone()));
+    }
     let certificate_pem = authority
         .sign(&request.request_der, &request.name, now)
         .map_err(|error| JoinRefusal::Signing(error.to_string()))?;
+    tokens.redeem(&request.token, now).map_err(JoinRefusal::Token)?;
     Ok(JoinGrant { certificate_pem, authority_pem: authority.certificate_pem().to_owned(), peers })
 }
 

@@ -1,7 +1,7 @@
 //! Which protocol versions two peers share, agreed by ALPN in the handshake and nowhere else.
 //!
 //! An endpoint offers its versions newest first, and only the newest and the one before, so that a cluster is
-//! upgraded node by node. Two peers without a common version meet on [`NO_COMMON_VERSION`], an offer that is never
+//! upgraded node by node. Two peers without a common version meet on `homing-version`, an offer that is never
 //! changed: the accepting side then closes the connection and names its versions, so that the refusal can name both.
 
 use std::fmt;

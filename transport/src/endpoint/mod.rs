@@ -3,7 +3,7 @@
 //! TLS 1.3 with certificates on both sides and no way around it, except for one that a
 //! [joiner](Peer::Joiner) has none yet; no resumption and no 0-RTT, so nothing can be
 //! replayed. A dialled connection is handed out only after the peer has accepted this side too (it says so with
-//! [one byte](dial)), and an accepted one only after its peer was identified.
+//! one byte), and an accepted one only after its peer was identified.
 
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ pub use warden::WardenEndpoint;
 
 pub(crate) use agent::dial_to_join;
 
-/// A stream was reset since its first byte names no channel.
-pub const CODE_UNKNOWN_CHANNEL: u32 = 1;
-
 /// The connection ends as agreed.
 pub const CODE_DONE: u32 = 0;
+
+/// A stream was reset since its first byte names no channel.
+pub const CODE_UNKNOWN_CHANNEL: u32 = 1;
 
 /// The connection is refused: the two sides share no version. The reason lists the refusing side's versions.
 pub const CODE_VERSION: u32 = 2;

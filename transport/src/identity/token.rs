@@ -104,12 +104,12 @@ impl TokenStore {
         Ok(token)
     }
 
-    /// Takes a token, once.
+    /// Whether [`TokenStore::redeem`] would take the token.
     ///
     /// # Errors
-    /// [`TokenError::Unknown`] without the right secret, then [`TokenError::Used`] and [`TokenError::Expired`].
-    pub fn redeem(&mut self, token: &JoinToken, now: SystemTime) -> Result<(), TokenError> {
-        let record = self.records.get_mut(&token.id).ok_or(TokenError::Unknown)?;
+    /// As [`TokenStore::redeem`].
+    pub fn check(&self, token: &JoinToken, now: SystemTime) -> Result<(), TokenError> {
+        let record = self.records.get(&token.id).ok_or(TokenError::Unknown)?;
         // This compares in constant time. Whoever has not the secret learns nothing about the token.
         hmac::verify(&token.key(), &token.secret, &record.tag).map_err(|_| TokenError::Unknown)?;
         if record.used {
@@ -118,7 +118,18 @@ impl TokenStore {
         if seconds(now) >= record.expires_s {
             return Err(TokenError::Expired);
         }
-        record.used = true;
+        Ok(())
+    }
+
+    /// Takes a token, once.
+    ///
+    /// # Errors
+    /// [`TokenError::Unknown`] without the right secret, then [`TokenError::Used`] and [`TokenError::Expired`].
+    pub fn redeem(&mut self, token: &JoinToken, now: SystemTime) -> Result<(), TokenError> {
+        self.check(token, now)?;
+        if let Some(record) = self.records.get_mut(&token.id) {
+            record.used = true;
+        }
         Ok(())
     }
 }

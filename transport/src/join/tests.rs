@@ -2,9 +2,12 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::endpoint::{AgentEndpoint, Closed, Distrust, Joins, Peer};
 use crate::identity::AuthorityPin;
+use crate::wire;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -44,7 +47,9 @@ impl Founder {
         let serving = async {
             let connection = joins.accept().await.unwrap();
             assert_eq!(*connection.peer(), Peer::Joiner);
-            answer(connection, |request| grant(request, tokens, authority, vec![addr.to_string()], now)).await
+            let peers = vec![addr.to_string()];
+            let taken = |name: &str| name == "n1";
+            answer(connection, |request| grant(request, tokens, authority, taken, peers, now)).await
         };
         let (joined, answered) = soon(async { tokio::join!(join(addr, token, name), serving) }).await;
         assert_eq!(joined.is_ok(), matches!(answered, Ok(JoinReply::Granted(_))));
@@ -64,6 +69,36 @@ async fn refused(founder: &mut Founder, token: &JoinToken, name: &str, now: Syst
     match founder.serve(token, name, now).await {
         Err(JoinError::Refused(refusal)) => refusal,
         other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn the_bytes_of_the_messages_never_change() {
+    let bytes = |message: &JoinReply| {
+        let mut bytes = Vec::new();
+        wire::encode(message, &mut bytes).unwrap();
+        bytes
+    };
+    let grant = JoinGrant { certificate_pem: "c".into(), authority_pem: "a".into(), peers: vec!["p".into()] };
+    assert_eq!(bytes(&JoinReply::Granted(grant)), b"\0\x01c\x01a\x01\x01p");
+    let refused = |refusal| bytes(&JoinReply::Refused(refusal));
+    assert_eq!(refused(JoinRefusal::Token(TokenError::Malformed)), [1, 0, 0]);
+    assert_eq!(refused(JoinRefusal::Token(TokenError::NoRandomness)), [1, 0, 5]);
+    assert_eq!(refused(JoinRefusal::NameTaken("n".into())), [1, 1, 1, b'n']);
+    assert_eq!(refused(JoinRefusal::Signing("s".into())), [1, 2, 1, b's']);
+
+    let token: JoinToken =
+        format!("HM1-{}-{}-{}", "01".repeat(4), "02".repeat(16), "03".repeat(16)).parse().unwrap();
+    let mut request = Vec::new();
+    wire::encode(&JoinRequest { token, name: "n".into(), request_der: vec![9] }, &mut request).unwrap();
+    assert_eq!(request, [&[1; 4][..], &[2; 16], &[3; 16], &[1, b'n'], &[1, 9]].concat());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_join_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = wire::decode::<JoinRequest>(&bytes);
+        let _ = wire::decode::<JoinReply>(&bytes);
     }
 }
 
@@ -111,11 +146,15 @@ async fn a_token_that_was_not_made_here_does_not_let_in() {
 }
 
 #[tokio::test]
-async fn a_bad_name_is_refused_with_its_rule() {
+async fn a_bad_or_taken_name_does_not_cost_the_token() {
     let mut founder = Founder::new();
-    let token = founder.token();
-    let refusal = refused(&mut founder, &token, "n 2", SystemTime::now()).await;
-    assert!(refusal.to_string().contains("letters, digits"), "{refusal}");
+    let (token, now) = (founder.token(), SystemTime::now());
+    let bad = refused(&mut founder, &token, "n 2", now).await;
+    assert!(bad.to_string().contains("letters, digits"), "{bad}");
+    assert_eq!(refused(&mut founder, &token, "n1", now).await, JoinRefusal::NameTaken("n1".into()));
+    founder.serve(&token, "n2", now).await.unwrap();
+    // Without a good token nobody learns which names there are.
+    assert_eq!(refused(&mut founder, &token, "n1", now).await, JoinRefusal::Token(TokenError::Used));
 }
 
 #[tokio::test]

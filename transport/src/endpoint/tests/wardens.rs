@@ -92,6 +92,19 @@ async fn a_thousand_ping_pongs() {
 }
 
 #[tokio::test]
+async fn a_connection_outlives_its_endpoints() {
+    let (home, guest) = (warden(), warden());
+    let (dialled, accepted) = join(&home, &guest).await;
+    let (home_addr, home_key) = (home.local_addr(), home.key_hash());
+    drop((home, guest));
+    let (mut sender, _receiver) = dialled.open(Channel::Control).await.unwrap();
+    sender.send(&Ping(5), b"").await.unwrap();
+    let (_, _sender, mut receiver) = soon(accepted.accept()).await.unwrap();
+    assert_eq!(soon(receiver.recv::<Ping>()).await.unwrap().unwrap().0, Ping(5));
+    assert!(warden().connect(home_addr, home_key).await.is_err());
+}
+
+#[tokio::test]
 async fn bulk_arrives_bit_exact() {
     const BATCH_BYTES: usize = 1024 * 1024;
     const BATCHES: u8 = 64;
