@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod deputy;
+pub mod guest;
 pub mod protocol;
 pub mod syscall;

@@ -187,4 +187,6 @@ pub struct ThreadImage {
     pub alternate_stack: (u64, i32, u64),
     /// Signals that wait for this thread, each a `siginfo_t`.
     pub pending: Vec<Vec<u8>>,
+    /// The number of its last forwarded call that is complete; 0 before the first move.
+    pub calls: u64,
 }

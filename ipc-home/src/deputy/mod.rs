@@ -247,17 +247,10 @@ impl Deputy {
         };
         match event {
             Event::Signal(libc::SIGTRAP) if self.is_behind_call(&task) => {
-                let result = task.registers().map_or(-i64::from(libc::EIO), |regs| regs.rax.cast_signed());
-                self.finish(thread, task.tid(), call, result);
-                thread.park(task)
+                self.interrupted(thread, task, call)
             }
             Event::Signal(signal) => match self.on_signal(thread, &task, signal) {
-                Delivery::Forwarded => {
-                    let result =
-                        task.registers().map_or(-i64::from(libc::EIO), |regs| regs.rax.cast_signed());
-                    self.finish(thread, task.tid(), call, result);
-                    thread.park(task)
-                }
+                Delivery::Forwarded => self.interrupted(thread, task, call),
                 Delivery::Kernel(signal) => going_on(task, signal, call),
             },
             Event::Stop(signal) if signal != libc::SIGTRAP => {

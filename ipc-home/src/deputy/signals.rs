@@ -45,12 +45,17 @@ impl Deputy {
         }
     }
 
-    /// The family comes home while this call was under way: it ends with what the kernel says of it now.
+    /// The call ends with what its registers say now: it has returned, or was interrupted by a signal or by the
+    /// family's return home.
     pub(super) fn interrupted(&mut self, thread: &mut Thread, task: Stopped, call: Call) -> Shadow {
-        let result = task.registers().map_or(-i64::from(libc::EIO), |regs| regs.rax.cast_signed());
+        let Ok(registers) = task.registers() else { return Shadow::Lost };
+        // Stopped before its first instruction: nothing was executed, so the body must issue it again.
+        let untouched = registers.rip == self.foothold.code();
+        let result = if untouched { RESTART_ALWAYS } else { registers.rax.cast_signed() };
         self.finish(thread, task.tid(), call, result);
         thread.park(task)
     }
 }
 
 const IGNORE: u64 = 1;
+const RESTART_ALWAYS: i64 = -513;

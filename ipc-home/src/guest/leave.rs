@@ -1,0 +1,162 @@
+//! Freezing a family at its guest, so that it can go on elsewhere.
+
+use std::os::fd::AsFd;
+
+use migration::freeze::{Frozen, FrozenThread};
+use migration::sys::ptrace::SigInfo;
+use migration::sys::seccomp::{self, Answer};
+use migration::sys::wait::Event;
+use migration::tracee::{Stopped, TraceError};
+
+use super::Guest;
+use super::state::{InFlight, Kind, Standing};
+
+impl Guest {
+    /// True while some thread is in the middle of something that must end first: a clone, an exec, a mapping.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.threads.values().any(|thread| {
+            thread.birth.is_some()
+                || match &thread.standing {
+                    Standing::Trapped(..)
+                    | Standing::Mapping(..)
+                    | Standing::Entering(..)
+                    | Standing::Arriving(_) => true,
+                    Standing::Waiting(_, call) => !matches!(call.kind, Kind::Forwarded { split: None, .. }),
+                    _ => false,
+                }
+        })
+    }
+
+    /// Stops every thread. Calls under way stay under way at home: their threads will issue them again, under the same
+    /// number, unless home answers first.
+    ///
+    /// # Errors
+    /// When a thread does not stop.
+    pub fn freeze(&mut self) -> Result<Vec<InFlight>, TraceError> {
+        let mut in_flight = Vec::new();
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in &tids {
+            let Some(thread) = self.threads.get_mut(tid) else { continue };
+            match std::mem::replace(&mut thread.standing, Standing::Lost) {
+                Standing::Running(task) => {
+                    task.interrupt()?;
+                    thread.standing = Standing::Running(task);
+                }
+                Standing::Waiting(task, call) => {
+                    task.interrupt()?;
+                    if let Kind::Forwarded { scatter, .. } = call.kind {
+                        thread.in_flight = Some(scatter);
+                        in_flight.push(InFlight { tid: *tid, seq: thread.seq });
+                    }
+                    if let Some(process) = self.processes.get(&thread.pid) {
+                        let restart = Answer::Return(RESTART_ALWAYS);
+                        let _ = seccomp::answer(process.listener.as_fd(), call.notification, restart);
+                    }
+                    thread.standing = Standing::Running(task);
+                }
+                other => thread.standing = other,
+            }
+        }
+        for tid in tids {
+            self.still(tid)?;
+        }
+        Ok(in_flight)
+    }
+
+    /// True when home has answered every call that was under way at the freeze.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.threads.values().all(|thread| thread.in_flight.is_none())
+    }
+
+    /// Lends the threads of a frozen process to whoever captures it.
+    pub fn lend(&mut self, pid: u32) -> Option<Frozen> {
+        let outer = self.processes.get(&pid)?.outer;
+        let mut threads = Vec::new();
+        let mut tids: Vec<u32> =
+            self.threads.iter().filter(|(_, thread)| thread.pid == pid).map(|(tid, _)| *tid).collect();
+        tids.sort_unstable_by_key(|tid| (*tid != pid, *tid));
+        for tid in tids {
+            let thread = self.threads.get_mut(&tid)?;
+            if let Standing::Still(task) = std::mem::replace(&mut thread.standing, Standing::Lost) {
+                threads.push(FrozenThread { task, signal: thread.held_signal.take() });
+            }
+        }
+        Some(Frozen { pid: outer, threads })
+    }
+
+    /// Takes the threads back.
+    pub fn take_back(&mut self, frozen: Frozen) {
+        for FrozenThread { task, signal } in frozen.threads {
+            let Some(tid) = self.by_outer.get(&task.tid()) else { continue };
+            if let Some(thread) = self.threads.get_mut(tid) {
+                thread.standing = Standing::Still(task);
+                thread.held_signal = signal;
+            }
+        }
+    }
+
+    /// The id at home of a thread that the warden sees under `outer`, and the number of its last call.
+    #[must_use]
+    pub fn thread_at_home(&self, outer: u32) -> Option<(u32, u64)> {
+        let tid = *self.by_outer.get(&outer)?;
+        Some((tid, self.threads.get(&tid)?.seq))
+    }
+
+    /// Lets a frozen family go on here after all. Calls in flight are issued again under their numbers.
+    pub fn thaw(&mut self) {
+        for thread in self.threads.values_mut() {
+            if thread.in_flight.take().is_some() {
+                thread.seq -= 1;
+            }
+        }
+        self.start();
+    }
+
+    fn still(&mut self, tid: u32) -> Result<(), TraceError> {
+        let Some(thread) = self.threads.get_mut(&tid) else { return Ok(()) };
+        let Standing::Running(task) = std::mem::replace(&mut thread.standing, Standing::Lost) else {
+            return Ok(());
+        };
+        match self.waiter.next(task) {
+            Ok((task, event)) => {
+                let (task, held) = backed_up(task, event, &mut self.signals)?;
+                thread.held_signal = held;
+                thread.standing = Standing::Still(task);
+                Ok(())
+            }
+            Err(TraceError::Died(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A thread that stopped before a filtered call stands before its `syscall` instruction again; a signal that was about
+/// to be delivered is kept, in its true form.
+fn backed_up(
+    task: Stopped,
+    event: Event,
+    signals: &mut std::collections::HashMap<i32, SigInfo>,
+) -> Result<(Stopped, Option<SigInfo>), TraceError> {
+    match event {
+        Event::Seccomp => {
+            let before = task.registers()?;
+            task.set_registers(&migration::sys::ptrace::Registers {
+                rip: before.rip - 2,
+                rax: before.orig_rax,
+                orig_rax: migration::sys::ptrace::NO_CALL,
+                ..before
+            })?;
+            Ok((task, None))
+        }
+        Event::Signal(_) => {
+            let info = task.signal_info()?;
+            let original = if info.code() == libc::SI_QUEUE { signals.remove(&info.value()) } else { None };
+            Ok((task, Some(original.unwrap_or(info))))
+        }
+        _ => Ok((task, None)),
+    }
+}
+
+const RESTART_ALWAYS: i64 = -513;

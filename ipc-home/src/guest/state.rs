@@ -1,0 +1,200 @@
+//! The plain data of bodies: where each thread stands, what each process has.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use migration::sys::ptrace::{Registers, SigInfo};
+use migration::tracee::{Running, Stopped};
+
+use crate::protocol::FromBody;
+use crate::syscall::marshal::{Scatter, Split};
+
+/// A process of the family, as the guest keeps it.
+#[derive(Debug)]
+pub struct BodyProcess {
+    /// Its pid as the warden sees it.
+    pub outer: u32,
+    /// Names it without the risk of reuse.
+    pub pidfd: Rc<OwnedFd>,
+    /// `/proc/OUTER/mem`.
+    pub memory: Rc<File>,
+    /// Serves missing pages.
+    pub uffd: Rc<OwnedFd>,
+    /// Where its calls are read and answered.
+    pub listener: Rc<OwnedFd>,
+    /// Ranges whose missing pages home has; some may be unmapped by now.
+    pub from_home: Vec<Range<u64>>,
+    /// The child's descriptor, between a fork's two reports.
+    pub(super) forked_uffd: Option<OwnedFd>,
+    /// Its end is expected, so home is not told of it.
+    pub(super) ending: bool,
+}
+
+/// Where a body thread stands.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// In its own code or in a local call.
+    Running(Running),
+    /// In a call that home executes.
+    Waiting(Running, Waiting),
+    /// Stopped by the filter; home was asked.
+    Trapped(Stopped, Trapped),
+    /// Taking addresses for a file mapping, up to the exit of its call.
+    Mapping(Running, [u64; 6]),
+    /// Entering a signal handler whose frame must get this mask.
+    Entering(Running, u64),
+    /// New: its first stop is still to come.
+    Arriving(Running),
+    /// Frozen, or not started yet.
+    Still(Stopped),
+    /// Gone, or about to be: its end will be reported.
+    Lost,
+}
+
+/// A call under way at home.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) notification: u64,
+    pub(super) nr: u32,
+    pub(super) args: [u64; 6],
+    pub(super) kind: Kind,
+}
+
+/// What is done when home has answered.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Its pages must be fetched before the arguments can be gathered.
+    Gathering(u64),
+    /// Outputs are put in place and the result is returned.
+    Forwarded { scatter: Scatter, split: Option<Split> },
+    /// If home agrees, the guest's kernel does the same.
+    Mirrored,
+    /// Home was only asked whether signals wait; then the guest's kernel does the call.
+    Synced,
+}
+
+/// What a thread at a filter stop waits for.
+#[derive(Debug)]
+pub(super) enum Trapped {
+    /// Home has mapped the file: with the address here, and whether it was taken here before.
+    Map { addr: u64, length: u64, at_exit: bool },
+    /// Home has made the thread or process.
+    Birth(Birth),
+    /// Home refuses the new program; if it does not, this body ends.
+    Exec,
+    /// Pages of an `execve`'s strings are being fetched.
+    ExecStrings(u64),
+}
+
+/// A clone in progress.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    pub(super) flags: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) parent_tid: u64,
+    pub(super) child_tid: u64,
+    pub(super) tls: u64,
+    pub(super) registers: Registers,
+    /// Home's answer.
+    pub(super) tid: u32,
+}
+
+/// A thread of a body.
+#[derive(Debug)]
+pub(super) struct Thread {
+    pub(super) pid: u32,
+    pub(super) outer: u32,
+    /// Calls made so far: the number of the last one.
+    pub(super) seq: u64,
+    pub(super) standing: Standing,
+    pub(super) birth: Option<Birth>,
+    /// The mask that a call has put in force for its own duration.
+    pub(super) mask_in_call: Option<u64>,
+    /// A signal came while that mask was in force.
+    pub(super) deliver_under: Option<u64>,
+    /// Frozen during a call: where its outputs go.
+    pub(super) in_flight: Option<Scatter>,
+    /// Frozen at the delivery of this signal.
+    pub(super) held_signal: Option<SigInfo>,
+    /// Registers to give back at the first stop of a new task.
+    pub(super) first_registers: Option<(u64, u64)>,
+}
+
+impl Thread {
+    pub(super) fn new(pid: u32, outer: u32, seq: u64, standing: Standing) -> Thread {
+        Thread {
+            pid,
+            outer,
+            seq,
+            standing,
+            birth: None,
+            mask_in_call: None,
+            deliver_under: None,
+            in_flight: None,
+            held_signal: None,
+            first_registers: None,
+        }
+    }
+}
+
+/// A call that is under way at home while its body is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The thread.
+    pub tid: u32,
+    /// Its number.
+    pub seq: u64,
+}
+
+/// What there is to tell home, or to do for the warden.
+#[derive(Debug)]
+pub enum Effect {
+    /// Open a stream for this thread.
+    Attach {
+        /// Its process.
+        pid: u32,
+        /// The thread.
+        tid: u32,
+    },
+    /// To the shadow thread of the same id.
+    Send {
+        /// Which one.
+        tid: u32,
+        /// The message.
+        message: FromBody,
+        /// The frame's tail.
+        tail: Bytes,
+    },
+    /// Read notifications from here.
+    Listen {
+        /// The process that it came with; its descendants use it too.
+        pid: u32,
+        /// The listener.
+        listener: Rc<OwnedFd>,
+    },
+    /// Read page faults from here.
+    Serve {
+        /// The process.
+        pid: u32,
+        /// Its userfaultfd.
+        uffd: Rc<OwnedFd>,
+    },
+    /// Ask home for pages of a mapping.
+    Fetch {
+        /// The process.
+        pid: u32,
+        /// First byte.
+        start: u64,
+        /// How many.
+        pages: u32,
+    },
+    /// A process has ended here.
+    Gone {
+        /// Which one.
+        pid: u32,
+    },
+}
