@@ -6,6 +6,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod exit;
 pub mod job;
 pub mod members;
