@@ -162,7 +162,7 @@ impl Agent {
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let deadline = self.next_deadline();
+            let deadline = self.next_deadline().into_iter().chain(self.peers.next_dial()).min();
             let overdue = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline.into()).await,
@@ -172,10 +172,7 @@ impl Agent {
             let event = tokio::select! {
                 event = queue.recv() => event.unwrap_or(Event::Stop),
                 _ = seconds.tick() => Event::Second,
-                () = overdue => {
-                    self.tick_moves();
-                    continue;
-                }
+                () = overdue => Event::Due,
             };
             if matches!(event, Event::Stop) {
                 return;
@@ -189,9 +186,10 @@ impl Agent {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Second => self.on_second(),
+            Event::Due => self.tick_moves(),
             Event::Asked { caller, request, reply } => self.on_asked(caller, request, reply),
             Event::PeerConnected { connection, dialled } => self.on_connected(&connection, dialled),
-            Event::PeerUnreachable { id, error } => self.peers.unreachable(id, error),
+            Event::PeerUnreachable { id, error } => self.on_unreachable(id, error),
             Event::PeerClosed { id, serial } => self.on_closed(id, serial),
             Event::PeerGreeted { id, hello } => self.on_hello(id, hello),
             Event::PeerAsked { id, request, reply } => self.on_peer_asked(id, request, reply),

@@ -1,6 +1,7 @@
 //! The other agents: one connection per pair, dialled again whenever it is lost.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,15 +49,23 @@ struct Line {
     connection: Connection,
     serial: u64,
     dialled: bool,
+    since: Instant,
 }
 
 /// Why a member could not be reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DialError {
     /// It speaks no version that this node speaks.
     Version(String),
     /// Something else.
     Other(String),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (DialError::Version(reason) | DialError::Other(reason)) = self;
+        f.write_str(reason)
+    }
 }
 
 impl From<EndpointError> for DialError {
@@ -86,7 +95,8 @@ impl Peers {
 
     /// Takes a new connection; its serial number if it is to be used.
     ///
-    /// When both sides dialled at once, both keep the connection that the node of the smaller id dialled.
+    /// When both sides dialled at once, both keep the connection that the node of the smaller id dialled. Later the new
+    /// one wins: a node dials only if it has none, so the old one is of a former agent.
     pub(super) fn connected(
         &mut self,
         (id, name): (NodeId, &str),
@@ -100,14 +110,16 @@ impl Peers {
         peer.dialling = false;
         peer.name = Some(name.to_owned());
         if let Some(old) = &peer.connection {
-            let keep_old = old.dialled == ours_wins && dialled != ours_wins;
+            let at_once = old.since.elapsed() < DIALLED_AT_ONCE;
+            let keep_old = at_once && old.dialled == ours_wins && dialled != ours_wins;
             let loser = if keep_old { connection } else { &old.connection };
             loser.close(CODE_DONE, "there is another connection of this pair");
             if keep_old {
                 return None;
             }
         }
-        peer.connection = Some(Line { connection: connection.clone(), serial, dialled });
+        peer.connection =
+            Some(Line { connection: connection.clone(), serial, dialled, since: Instant::now() });
         (peer.error, peer.backoff) = (None, BACKOFF_MIN);
         Some(serial)
     }
@@ -123,13 +135,21 @@ impl Peers {
         false
     }
 
-    /// Notes that a node could not be reached; it is dialled again, less and less often.
-    pub(super) fn unreachable(&mut self, id: NodeId, error: DialError) {
+    /// Notes that a node could not be reached; it is dialled again, less and less often. True if the reason is news.
+    pub(super) fn unreachable(&mut self, id: NodeId, error: DialError) -> bool {
         let peer = self.entry(id);
+        let news = peer.error.as_ref() != Some(&error);
         peer.dialling = false;
         peer.error = Some(error);
         peer.dial_at = Instant::now() + peer.backoff;
         peer.backoff = (peer.backoff * 2).min(BACKOFF_MAX);
+        news
+    }
+
+    /// When [`Peers::dial`] has somebody to dial next.
+    pub(super) fn next_dial(&self) -> Option<Instant> {
+        let waiting = self.known.values().filter(|peer| peer.connection.is_none() && !peer.dialling);
+        waiting.map(|peer| peer.dial_at).min()
     }
 
     /// Dials whoever is due.
@@ -283,6 +303,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 const DIAL_LATER: Duration = Duration::from_millis(300);
+
+/// Two connections of a pair that are made within this time were dialled by both sides at once.
+const DIALLED_AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Three reports are missing.
 const SUSPECT_AFTER: Duration = Duration::from_secs(3);

@@ -12,7 +12,7 @@ use tui::model::{EventLevel, Flow, FlowKind, Process, ProcessState};
 use super::conversation::place;
 use super::families::Family;
 use super::log::About;
-use super::peers::{self, remember};
+use super::peers::{self, DialError, remember};
 use super::protocol::{BodySample, Hello, PeerRequest, PeerResponse, Report};
 use super::state::{Agent, Event, unix_ms};
 use super::wardens::{self, WardenError};
@@ -85,6 +85,16 @@ impl Agent {
         self.note(EventLevel::Info, About::node(&name), format!("{name} is connected"));
     }
 
+    pub(super) fn on_unreachable(&mut self, id: NodeId, error: DialError) {
+        let reason = error.to_string();
+        if self.peers.unreachable(id, error)
+            && let Some(member) = self.peers.members.get(id)
+        {
+            let name = member.name.clone();
+            self.note(EventLevel::Warning, About::node(&name), format!("cannot reach {name}: {reason}"));
+        }
+    }
+
     pub(super) fn on_closed(&mut self, id: NodeId, serial: u64) {
         if self.peers.closed(id, serial)
             && let Some(member) = self.peers.members.get(id)
@@ -97,13 +107,15 @@ impl Agent {
 
     /// Tells a peer who is here and whom this node knows.
     fn greet(&self, id: NodeId, connection: Connection) {
-        let (hello, events) = (self.hello(), self.events.clone());
+        let (hello, events, report) = (self.hello(), self.events.clone(), self.report.clone());
         tokio::spawn(async move {
             if let Ok(PeerResponse::Hello(hello)) = peers::ask(&connection, &PeerRequest::Hello(hello)).await
             {
                 // Without an agent there is nobody to tell.
                 let _ = events.send(Event::PeerGreeted { id, hello }).await;
             }
+            // So that the peer has not to wait for the next second.
+            let _ = peers::ask(&connection, &PeerRequest::Report(Box::new(report))).await;
         });
     }
 

@@ -31,6 +31,8 @@ use crate::warden::control::WardenStatus;
 pub(super) enum Event {
     /// A second is over.
     Second,
+    /// A move's deadline is over, or a peer is to be dialled again.
+    Due,
     /// A client asks.
     Asked { caller: Caller, request: Request, reply: Reply },
     /// A member is connected; `dialled` if this side did it.

@@ -82,11 +82,11 @@ fn a_node_of_another_cluster_is_not_let_in() {
     let members = std::fs::read(bravo.dir("state").join("members.json")).unwrap();
     std::fs::write(stranger.dir("state").join("members.json"), members).unwrap();
     stranger.start(&[]);
-    let refused = eventually(|| {
-        let why = stranger.homing(&["nodes"]);
-        String::from_utf8_lossy(&why.stdout).contains("lost")
+    let told = eventually(|| {
+        let events = stranger.homing(&["events"]);
+        String::from_utf8_lossy(&events.stdout).contains("a certificate of another cluster")
     });
-    assert!(refused);
+    assert!(told, "{}", stranger.log());
     assert!(alpha.sees_ok(&["alpha", "bravo"]), "{:?}", alpha.sees());
 }
 

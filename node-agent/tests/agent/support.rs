@@ -102,6 +102,23 @@ impl Drop for Node {
     }
 }
 
+/// A program that ends with its test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The address and the token of a printed `homing join` line.
 pub(crate) fn join_line(output: &Output) -> (String, String) {
     let line = String::from_utf8(output.stdout.clone()).unwrap();

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
-use crate::support::{Node, eventually, refused};
+use crate::support::{Node, Running, eventually, refused};
 
 fn single() -> Node {
     let mut alpha = Node::new("alpha", 1);
@@ -48,15 +48,16 @@ fn run_becomes_the_program() {
 
 #[test]
 fn what_runs_is_listed_until_it_ends() {
-    let node = single();
+    let mut node = single();
     let mut command = node.command(&["run", "--", "sh", "-c", "echo there; exec sleep 100"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let pid = child.pid();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let row = |node: &Node| {
         let view = node.json(&["ps", "--json"]);
         assert_eq!(view["v"], 1);
-        view["processes"].as_array().unwrap().iter().find(|row| row["pid"] == child.id()).cloned()
+        view["processes"].as_array().unwrap().iter().find(|row| row["pid"] == pid).cloned()
     };
     assert!(eventually(|| row(&node).is_some_and(|row| row["command"] == "sleep 100")));
     let found = row(&node).unwrap();
@@ -64,15 +65,12 @@ fn what_runs_is_listed_until_it_ends() {
         (&found["home"], &found["at"], &found["state"]),
         (&"alpha".into(), &"alpha".into(), &"home".into())
     );
-    let mut node = node;
     node.kill();
     node.start(&[]);
     assert!(eventually(|| row(&node).is_some()), "a restarted agent still knows it");
     let table = String::from_utf8(node.homing(&["ps"]).stdout).unwrap();
-    assert!(table.contains("sleep 100") && table.starts_with(" "), "{table}");
-    let pid = child.id();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert!(table.contains("sleep 100") && table.contains("PID  COMMAND"), "{table}");
+    drop(child);
     let gone =
         || node.json(&["ps", "--json"])["processes"].as_array().unwrap().iter().all(|row| row["pid"] != pid);
     assert!(eventually(gone));
@@ -81,8 +79,8 @@ fn what_runs_is_listed_until_it_ends() {
 #[test]
 fn move_and_why_name_what_is_wrong() {
     let node = single();
-    let mut sleeper = Command::new("sleep").arg("100").uid(64_123).gid(64_123).spawn().unwrap();
-    let pid = sleeper.id().to_string();
+    let sleeper = Running(Command::new("sleep").arg("100").uid(64_123).gid(64_123).spawn().unwrap());
+    let pid = sleeper.pid().to_string();
     let outcomes = [
         (node.homing(&["move", "4194304", "alpha"]), 3, "alpha has no process 4194304"),
         (node.homing(&["why", "4194304"]), 3, "alpha has no process 4194304"),
@@ -93,8 +91,6 @@ fn move_and_why_name_what_is_wrong() {
         (node.homing(&["token", "revoke", "00"]), 3, "no such token"),
         (node.homing(&["events", "-f", "--timeout", "300ms"]), 0, ""),
     ];
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
     for (output, code, words) in &outcomes {
         refused(output, *code, words);
     }
