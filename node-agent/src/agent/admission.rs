@@ -126,15 +126,19 @@ pub(super) async fn serve(endpoint: Arc<AgentEndpoint>, admitter: Admitter, even
     while let Some(connection) = joins.accept().await {
         let (admitter, events) = (admitter.clone(), events.clone());
         tokio::spawn(async move {
-            let (from, mut name) = (connection.remote_address(), String::new());
-            let decide = |request: &JoinRequest| {
+            let from = connection.remote_address();
+            let (mut name, mut granted) = (String::new(), false);
+            let answered = answer(connection, |request| {
                 name.clone_from(&request.name);
-                admitter.decide(request)
-            };
-            let result = match answer(connection, decide).await {
-                Ok(JoinReply::Granted(_)) => Ok(()),
+                let decision = admitter.decide(request);
+                granted = decision.is_ok();
+                decision
+            });
+            let result = match answered.await {
                 Ok(JoinReply::Refused(refusal)) => Err(refusal.to_string()),
-                Err(error) => Err(error.to_string()),
+                Err(error) if !granted => Err(error.to_string()),
+                // A joiner that has its certificate is in, however the exchange ended.
+                Ok(JoinReply::Granted(_)) | Err(_) => Ok(()),
             };
             // Without an agent there is nobody to tell.
             let _ = events.send(Event::JoinerAnswered { name, from, result }).await;

@@ -278,3 +278,6 @@ pub enum AgentError {
 
 /// Events that wait for the loop; whoever brings more waits.
 const EVENTS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,9 @@ impl Nursery {
                 return Ok(conversation);
             }
             if child.try_wait().map_err(WardenError::Start)?.is_some() {
-                return Err(ended(&socket));
+                let error = ended(&socket);
+                remove_remains(&socket);
+                return Err(error);
             }
             if Instant::now() >= deadline {
                 abandon(child, &socket).await;

@@ -207,5 +207,10 @@ fn start_logging(verbose: bool, quiet: bool) {
         _ => "info,quinn=warn",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("HOMING_LOG").unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }

@@ -44,6 +44,7 @@ async fn a_warden_that_ends_is_quoted() {
     assert_eq!(error.line(), "it ended: no memory");
     let error = nursery.guest_warden(&offer(), soon()).await.unwrap_err();
     assert_eq!(error.line(), "it ended: no memory");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the script is left");
 }
 
 #[tokio::test]
