@@ -14,7 +14,7 @@ use super::state::Event;
 use super::welcome::Welcome;
 use crate::api::{Response, TokenInfo};
 use crate::config::{self, Dirs};
-use crate::exit::{ExitCode, Failure};
+use crate::exit::{ExitCode, Failure, chain};
 use crate::members::{Member, Members};
 
 /// Decides who may join. Clones share one book.
@@ -103,11 +103,10 @@ impl Admitter {
         };
         let Desk { authority, book, welcome, .. } = &mut *desk;
         config::node_name(&request.name).map_err(JoinRefusal::Signing)?;
-        let taken = welcome.members.iter().any(|member| member.name == request.name);
-        if taken || book.names.contains(&request.name) {
-            return Err(JoinRefusal::NameTaken(request.name.clone()));
-        }
-        let granted = grant(request, &mut book.tokens, authority, welcome.lines(), SystemTime::now());
+        let Book { tokens, names, .. } = &mut *book;
+        let taken =
+            |name: &str| names.contains(name) || welcome.members.iter().any(|member| member.name == name);
+        let granted = grant(request, tokens, authority, taken, welcome.lines(), SystemTime::now());
         if granted.is_ok() {
             book.names.insert(request.name.clone());
         }
@@ -134,12 +133,13 @@ pub(super) async fn serve(endpoint: Arc<AgentEndpoint>, admitter: Admitter, even
                 granted = decision.is_ok();
                 decision
             });
-            let result = match answered.await {
-                Ok(JoinReply::Refused(refusal)) => Err(refusal.to_string()),
-                Err(error) if !granted => Err(error.to_string()),
-                // A joiner that has its certificate is in, however the exchange ended.
-                Ok(JoinReply::Granted(_)) | Err(_) => Ok(()),
+            let reason = match answered.await {
+                Ok(JoinReply::Refused(refusal)) => Some(refusal.to_string()),
+                Err(error) => Some(chain(&error)),
+                Ok(JoinReply::Granted(_)) => None,
             };
+            // A joiner that has its certificate is in, however the exchange ended.
+            let result = reason.filter(|_| !granted).map_or(Ok(()), Err);
             // Without an agent there is nobody to tell.
             let _ = events.send(Event::JoinerAnswered { name, from, result }).await;
         });
