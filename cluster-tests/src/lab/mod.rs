@@ -23,7 +23,7 @@ pub use exec::{Finished, Program, Running, User};
 pub use failure::LabError;
 pub use node::{CLOCK_STEP_S, LabNode, NAME_PORT};
 pub use process::{Usage, usage};
-pub use stay::{HOME_RESIDENT_KIB_MAX, Stay};
+pub use stay::{HOME_RESIDENT_KIB_MAX, Stay, Work};
 pub use traces::Traces;
 
 /// A set of nodes `n1`, `n2`... on one network; this machine is a neighbour outside the cluster.

@@ -1,8 +1,9 @@
 //! What `/proc` says about processes of nodes, from this process's own pid namespace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::LabError;
@@ -51,10 +52,15 @@ pub(super) fn inner_pid(pid: u32) -> Option<u32> {
 /// Processes in pid namespaces below that of process `init`, without those that are process 1 there.
 pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
     let own = pid_namespace(init).map_err(|source| LabError::Process { pid: init, source })?;
+    // The node's own `/proc` shows its processes and those of namespaces below its own, and no others.
+    let visible = PathBuf::from(format!("/proc/{init}/root/proc"));
+    let seen = processes_of(&visible).into_iter();
+    let mut inner: BTreeSet<PathBuf> =
+        seen.filter_map(|pid| fs::read_link(visible.join(format!("{pid}/ns/pid"))).ok()).collect();
+    inner.remove(&own);
     let is_inner = |&pid: &u32| {
-        pid_namespace(pid).is_ok_and(|namespace| namespace != own)
-            && inner_pid(pid).is_some_and(|inner| inner != 1)
-            && has_ancestor(pid, init)
+        pid_namespace(pid).is_ok_and(|namespace| inner.contains(&namespace))
+            && inner_pid(pid).is_some_and(|number| number != 1)
     };
     Ok(all_processes().into_iter().filter(is_inner).collect())
 }
@@ -76,20 +82,12 @@ pub(super) fn pid_namespace(pid: u32) -> io::Result<PathBuf> {
 
 /// All processes that are visible here.
 pub(super) fn all_processes() -> Vec<u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    processes_of(Path::new("/proc"))
 }
 
-fn has_ancestor(mut pid: u32, ancestor: u32) -> bool {
-    while pid > 1 {
-        if pid == ancestor {
-            return true;
-        }
-        let parent = status_field(pid, "PPid:").ok();
-        let Some(parent) = parent.and_then(|fields| fields.first()?.parse().ok()) else { return false };
-        pid = parent;
-    }
-    false
+fn processes_of(proc: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The numbers of a process, from this process's namespace inwards.

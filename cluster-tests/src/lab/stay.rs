@@ -18,12 +18,12 @@ pub struct Stay {
 }
 
 impl Stay {
-    /// Proves that the process numbered `home` here has its body at `guest`; for bodies that compute.
+    /// Proves that the process numbered `home` here has its body at `guest`.
     ///
     /// # Errors
     /// [`LabError::NotAway`] when there is no body of that number at `guest`, when the process at home holds more than
-    /// [`HOME_RESIDENT_KIB_MAX`] or computes, or when the body has not computed for `patience`.
-    pub fn prove(home: u32, guest: &LabNode, patience: Duration) -> Result<Stay, LabError> {
+    /// [`HOME_RESIDENT_KIB_MAX`] or computes, or when a body that should compute has not done so for `patience`.
+    pub fn prove(home: u32, guest: &LabNode, work: Work, patience: Duration) -> Result<Stay, LabError> {
         let not_away = |reason: String| LabError::NotAway { reason };
         let number = process::inner_pid(home);
         let body = guest.bodies()?.into_iter().find(|&body| process::inner_pid(body) == number);
@@ -39,7 +39,7 @@ impl Stay {
                 return Err(not_away(format!("process {home} computes at home")));
             }
             let gained_ticks = usage(body)?.user_ticks - body_before.user_ticks;
-            if gained_ticks >= GAIN_TICKS_MIN {
+            if gained_ticks >= work.gain_ticks_min() {
                 return Ok(Stay { body, home_resident_kib: resident_kib, gained_ticks });
             }
             if Instant::now() > deadline {
@@ -50,9 +50,26 @@ impl Stay {
     }
 }
 
+/// What a program does most of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It computes: a stay shows in the CPU time of its body.
+    Computes,
+    /// It waits: a stay shows in where its memory is.
+    Waits,
+}
+
+impl Work {
+    fn gain_ticks_min(self) -> u64 {
+        match self {
+            // Two ticks could be one sample that straddles a tick; five are work.
+            Work::Computes => 5,
+            Work::Waits => 0,
+        }
+    }
+}
+
 /// What a process at home may hold while its body is away.
 pub const HOME_RESIDENT_KIB_MAX: u64 = 1024;
 
-/// Two ticks could be one sample that straddles a tick; five are work.
-const GAIN_TICKS_MIN: u64 = 5;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
