@@ -1,1 +1,5 @@
 //! Shows: the terminal dashboard over plain view types.
+
+#![forbid(unsafe_code)]
+
+pub mod model;
