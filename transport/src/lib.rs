@@ -4,5 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod channel;
+pub mod frame;
+pub mod wire;
 
 pub use addr::{Epoch, KeyHash, NodeId, ProcessId};
