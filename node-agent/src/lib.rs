@@ -1,4 +1,14 @@
 //! Decides: the agent, the wardens, the command line.
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod job;
+pub mod members;
+pub mod mover;
+pub mod proc;
+pub mod view;
 pub mod warden;
