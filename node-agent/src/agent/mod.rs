@@ -1,0 +1,7 @@
+//! The agent.
+pub mod access;
+pub mod care;
+pub mod log;
+pub mod protocol;
+pub mod sample;
+pub mod wardens;
