@@ -5,7 +5,10 @@
 
 pub mod addr;
 pub mod channel;
+pub mod endpoint;
 pub mod frame;
+pub mod identity;
+pub mod version;
 pub mod wire;
 
 pub use addr::{Epoch, KeyHash, NodeId, ProcessId};

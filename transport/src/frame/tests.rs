@@ -122,9 +122,12 @@ async fn limits_hold_in_both_directions() {
     writer.send(&note(), b"ok").await.unwrap();
     assert_eq!(reader.recv::<Note>().await.unwrap().unwrap().1, &b"ok"[..]);
 
-    let header = [(HEADER_BYTES_MAX as u32 + 1).to_le_bytes(), 0u32.to_le_bytes()].concat();
+    let lengths = |header: usize, tail: usize| {
+        [header, tail].map(|length| u32::try_from(length).unwrap().to_le_bytes()).concat()
+    };
+    let header = lengths(HEADER_BYTES_MAX + 1, 0);
     assert!(matches!(read(&header).await, Err(FrameError::HeaderTooLong(_))));
-    let tail = [1u32.to_le_bytes(), (TAIL_BYTES_MAX as u32 + 1).to_le_bytes()].concat();
+    let tail = lengths(1, TAIL_BYTES_MAX + 1);
     assert!(matches!(read(&tail).await, Err(FrameError::TailTooLong(_))));
 }
 

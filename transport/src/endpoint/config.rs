@@ -1,0 +1,118 @@
+//! How QUIC is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig, VarInt,
+};
+
+use super::EndpointError;
+use crate::version::Versions;
+
+/// What an endpoint's connections are good at. It shapes what this side sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Calls, signals, control: little queued anywhere.
+    #[default]
+    Latency,
+    /// Memory pages: a full link, with a bounded queue in front of it so that others still get through.
+    Bulk,
+}
+
+/// How an endpoint differs from the usual.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What its connections are good at.
+    pub profile: Profile,
+    /// The versions it offers.
+    pub versions: Versions,
+}
+
+/// The settings of the UDP side.
+pub(super) fn endpoint() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    config.max_udp_payload_size(MTU_BYTES_MAX).expect("the MTU is in the range that QUIC allows");
+    config
+}
+
+/// The settings for connections that are dialled.
+pub(super) fn client(tls: rustls::ClientConfig, profile: Profile) -> Result<ClientConfig, EndpointError> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(no_initial_suite)?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(profile)));
+    Ok(config)
+}
+
+/// The settings for connections that are accepted.
+pub(super) fn server(tls: rustls::ServerConfig, profile: Profile) -> Result<ServerConfig, EndpointError> {
+    let crypto = QuicServerConfig::try_from(tls).map_err(no_initial_suite)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(profile)));
+    config.max_incoming(INCOMING_MAX);
+    Ok(config)
+}
+
+fn transport(profile: Profile) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(MTU_BYTES_MAX);
+    let mut acks = AckFrequencyConfig::default();
+    acks.max_ack_delay(Some(ACK_DELAY_MAX));
+    acks.ack_eliciting_threshold(match profile {
+        Profile::Latency => VarInt::from_u32(1),
+        Profile::Bulk => BULK_ACK_THRESHOLD,
+    });
+    let idle = IdleTimeout::try_from(IDLE_TIME_MAX).expect("30 s are in the range that QUIC allows");
+
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(STREAMS_MAX)
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .stream_receive_window(STREAM_WINDOW_BYTES)
+        .receive_window(CONNECTION_WINDOW_BYTES)
+        .send_window(CONNECTION_WINDOW_BYTES.into_inner())
+        .initial_rtt(INITIAL_RTT)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(idle))
+        .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config(Some(acks));
+    config
+}
+
+fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> EndpointError {
+    EndpointError::Key(rustls::Error::General("AES-128-GCM, which QUIC begins with, is missing".into()))
+}
+
+/// Largest UDP payload that path discovery tries. The kernel takes at most 65,507 bytes in one segmented send, and
+/// QUIC hands over ten packets at a time: anything larger would be dropped in silence, batch after batch.
+const MTU_BYTES_MAX: u16 = 6_500;
+const _: () = assert!(MTU_BYTES_MAX as usize * 10 <= 65_507);
+
+/// Streams that the peer may have open: one per thread of a family, the largest allowed.
+const STREAMS_MAX: VarInt = VarInt::from_u32(4_096);
+
+/// Unread bytes that the peer may have under way on one stream: enough for 1 GiB/s at 8 ms.
+const STREAM_WINDOW_BYTES: VarInt = VarInt::from_u32(8 * 1024 * 1024);
+
+/// The same for a whole connection. Above `u32::MAX` the pacer would switch itself off.
+const CONNECTION_WINDOW_BYTES: VarInt = VarInt::from_u32(16 * 1024 * 1024);
+
+/// Connections that wait to be looked at; more are dropped.
+const INCOMING_MAX: usize = 512;
+
+/// Assumed until measured: the first retransmission comes after three of these.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// Longest that the peer may hold back an acknowledgement: it delays the repair of a lost last packet.
+const ACK_DELAY_MAX: Duration = Duration::from_millis(5);
+
+/// Packets that a receiver of pages may let pass without an acknowledgement.
+const BULK_ACK_THRESHOLD: VarInt = VarInt::from_u32(10);
+
+/// An idle connection shows this often that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A connection without a sign of life for this long is gone.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
