@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, Access};
 use super::{IdentityError, JoinerKey, NodeIdentity, check_name, generate};
-use crate::addr::sha256;
+use crate::addr::{sha256, to_hex};
 
 /// The authority of a cluster: a certificate that every node knows, and the key that only its holders have.
 #[derive(Debug)]
@@ -44,6 +44,9 @@ impl Authority {
         check_name(cluster_name)?;
         let key = generate()?;
         let mut params = params(cluster_name, now, AUTHORITY_VALID);
+        // Clusters of the same name must not take each other's certificates for badly signed ones of their own.
+        let key_id = to_hex(&sha256(&key.subject_public_key_info())[..8]);
+        params.distinguished_name.push(DnType::OrganizationalUnitName, key_id);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(IdentityError::Certificate)?;
