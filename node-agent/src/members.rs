@@ -54,7 +54,7 @@ impl Members {
 
     /// Takes in what another node says about `member`; true if that was news.
     ///
-    /// A known node's name is certified and does not change here; its address follows the latest word.
+    /// A known node's name changes by its certificate alone; its address follows the latest word.
     pub fn learn(&mut self, member: Member) -> bool {
         let room = self.0.len() < MEMBERS_MAX;
         match self.0.entry(member.id) {
@@ -69,6 +69,13 @@ impl Members {
                 }
                 room
             }
+        }
+    }
+
+    /// Corrects a name by the one in the member's certificate.
+    pub fn certify(&mut self, id: NodeId, name: &str) {
+        if let Some(known) = self.0.get_mut(&id) {
+            name.clone_into(&mut known.name);
         }
     }
 

@@ -7,17 +7,17 @@ use crate::proc::{self, Process};
 
 /// Who asks, as the kernel says it of the other end of the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub(super) struct Caller {
     /// Effective user.
-    pub uid: u32,
+    pub(super) uid: u32,
     /// Process, in the agent's pid namespace; `None` if it has no pid there.
-    pub pid: Option<u32>,
+    pub(super) pid: Option<u32>,
 }
 
 impl Caller {
     /// True if this user sees command lines of, and may move, processes of `uid`.
     #[must_use]
-    pub fn may_touch(&self, uid: u32) -> bool {
+    pub(super) fn may_touch(&self, uid: u32) -> bool {
         self.uid == 0 || self.uid == uid
     }
 
@@ -25,7 +25,7 @@ impl Caller {
     ///
     /// # Errors
     /// `NotAllowed` for everyone else.
-    pub fn require_root(&self, what: &str) -> Result<(), Failure> {
+    pub(super) fn require_root(&self, what: &str) -> Result<(), Failure> {
         if self.uid == 0 {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl Caller {
 /// # Errors
 /// `NotFound` if it is not there or belongs to another node, `NotAllowed` if it is somebody else's, `Refused` if
 /// it is none that could ever move.
-pub fn find(
+pub(super) fn find(
     pid: u32,
     caller: Caller,
     node: &str,
@@ -87,7 +87,7 @@ pub fn find(
 ///
 /// # Errors
 /// `NotAllowed` for a process with any right of uid 0, unless the agent allows it.
-pub fn check_root(process: &Process, node: &str, allow_root: bool) -> Result<(), Failure> {
+pub(super) fn check_root(process: &Process, node: &str, allow_root: bool) -> Result<(), Failure> {
     if allow_root || !process.uids.contains(&0) {
         return Ok(());
     }

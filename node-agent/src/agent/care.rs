@@ -10,24 +10,24 @@ use crate::proc::{self, Process};
 
 /// What a node remembers of its processes. It is kept in the run directory, so that a restarted agent knows them.
 #[derive(Debug)]
-pub struct Care {
+pub(super) struct Care {
     file: PathBuf,
     processes: BTreeMap<u32, Cared>,
 }
 
 /// One process in care.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cared {
+pub(super) struct Cared {
     /// Tells it from a later process of the same pid.
-    pub start_ticks: u64,
+    pub(super) start_ticks: u64,
     /// Its user.
-    pub uid: u32,
+    pub(super) uid: u32,
     /// With arguments. Read while it is at home: a deputy's memory is empty.
-    pub command_line: String,
+    pub(super) command_line: String,
     /// How long its last move stopped it, in microseconds.
-    pub last_pause_us: Option<u64>,
+    pub(super) last_pause_us: Option<u64>,
     /// Completed moves.
-    pub moves: u32,
+    pub(super) moves: u32,
 }
 
 impl Care {
@@ -35,7 +35,7 @@ impl Care {
     ///
     /// # Errors
     /// When the file is there but unusable.
-    pub fn load(file: PathBuf) -> Result<Care, ConfigError> {
+    pub(super) fn load(file: PathBuf) -> Result<Care, ConfigError> {
         let processes = config::read_json(&file)?.unwrap_or_default();
         let mut care = Care { file, processes };
         care.forget_ended();
@@ -43,7 +43,7 @@ impl Care {
     }
 
     /// Takes a process into care, or looks again at one that is: `run` registers before it becomes the program.
-    pub fn take(&mut self, process: &Process) {
+    pub(super) fn take(&mut self, process: &Process) {
         let command_line = proc::command_line(process);
         let known = self.processes.get(&process.pid).filter(|known| known.start_ticks == process.start_ticks);
         let (last_pause_us, moves) = known.map_or((None, 0), |known| (known.last_pause_us, known.moves));
@@ -56,7 +56,7 @@ impl Care {
     }
 
     /// Reads again the command line of a process that is at home: it may have become another program.
-    pub fn refresh(&mut self, process: &Process) {
+    pub(super) fn refresh(&mut self, process: &Process) {
         let Some(known) = self.processes.get_mut(&process.pid) else { return };
         let command_line = proc::command_line(process);
         if known.command_line != command_line || known.uid != process.uids[0] {
@@ -66,7 +66,7 @@ impl Care {
     }
 
     /// Notes a completed move.
-    pub fn moved(&mut self, pid: u32, pause_us: u64) {
+    pub(super) fn moved(&mut self, pid: u32, pause_us: u64) {
         if let Some(known) = self.processes.get_mut(&pid) {
             known.last_pause_us = Some(pause_us);
             known.moves += 1;
@@ -75,7 +75,7 @@ impl Care {
     }
 
     /// Drops what is no longer there.
-    pub fn forget_ended(&mut self) {
+    pub(super) fn forget_ended(&mut self) {
         let before = self.processes.len();
         self.processes.retain(|pid, known| {
             proc::process(*pid)
@@ -88,13 +88,13 @@ impl Care {
 
     /// One of them.
     #[must_use]
-    pub fn get(&self, pid: u32) -> Option<&Cared> {
+    pub(super) fn get(&self, pid: u32) -> Option<&Cared> {
         self.processes.get(&pid)
     }
 
     /// Their pids.
     #[must_use]
-    pub fn pids(&self) -> Vec<u32> {
+    pub(super) fn pids(&self) -> Vec<u32> {
         self.processes.keys().copied().collect()
     }
 

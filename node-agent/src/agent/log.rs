@@ -7,7 +7,7 @@ use tui::model::{EventLevel, LoggedEvent, ProcessRef};
 
 /// The last events, each with the number under which it came to this agent.
 #[derive(Debug, Default)]
-pub struct EventLog {
+pub(super) struct EventLog {
     all: VecDeque<(u64, LoggedEvent)>,
     own: VecDeque<(u64, LoggedEvent)>,
     last: u64,
@@ -18,7 +18,7 @@ pub struct EventLog {
 
 impl EventLog {
     /// Notes something that happened at this node.
-    pub fn note(&mut self, at_unix_ms: u64, level: EventLevel, about: About, text: impl Into<String>) {
+    pub(super) fn note(&mut self, at_unix_ms: u64, level: EventLevel, about: About, text: impl Into<String>) {
         let About { process, node } = about;
         let event = LoggedEvent { at_unix_ms, level, process, node, text: text.into() };
         tracing::info!(target: "event", "{}", event.text);
@@ -28,7 +28,7 @@ impl EventLog {
     }
 
     /// Takes in another node's latest events; those that came before are left out.
-    pub fn merge(&mut self, from: NodeId, incarnation: u64, events: &[(u64, LoggedEvent)]) {
+    pub(super) fn merge(&mut self, from: NodeId, incarnation: u64, events: &[(u64, LoggedEvent)]) {
         let (known, last) = self.seen.get(&from).copied().unwrap_or_default();
         let last = if incarnation == known { last } else { 0 };
         for (_, event) in events.iter().filter(|(number, _)| *number > last).take(OWN_EVENTS_MAX) {
@@ -40,13 +40,13 @@ impl EventLog {
 
     /// The latest events of this node, for its report.
     #[must_use]
-    pub fn own(&self) -> Vec<(u64, LoggedEvent)> {
+    pub(super) fn own(&self) -> Vec<(u64, LoggedEvent)> {
         self.own.iter().cloned().collect()
     }
 
     /// What came after number `after`, and the number to ask with the next time.
     #[must_use]
-    pub fn after(&self, after: u64) -> (Vec<LoggedEvent>, u64) {
+    pub(super) fn after(&self, after: u64) -> (Vec<LoggedEvent>, u64) {
         // A number from before a restart of the agent is in the future; then everything is new.
         let after = if after > self.last { 0 } else { after };
         let news = self.all.iter().filter(|(number, _)| *number > after);
@@ -55,7 +55,7 @@ impl EventLog {
 
     /// The latest `count` events.
     #[must_use]
-    pub fn latest(&self, count: usize) -> Vec<LoggedEvent> {
+    pub(super) fn latest(&self, count: usize) -> Vec<LoggedEvent> {
         self.all.iter().skip(self.all.len().saturating_sub(count)).map(|(_, event)| event.clone()).collect()
     }
 
@@ -67,23 +67,23 @@ impl EventLog {
 
 /// What an event is about.
 #[derive(Clone, Debug, Default)]
-pub struct About {
+pub(super) struct About {
     /// The process, if one.
-    pub process: Option<ProcessRef>,
+    pub(super) process: Option<ProcessRef>,
     /// The node, if one.
-    pub node: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 impl About {
     /// A node.
     #[must_use]
-    pub fn node(name: &str) -> About {
+    pub(super) fn node(name: &str) -> About {
         About { process: None, node: Some(name.into()) }
     }
 
     /// A process, by its pid at home.
     #[must_use]
-    pub fn process(home: &str, pid: u32) -> About {
+    pub(super) fn process(home: &str, pid: u32) -> About {
         About { process: Some(ProcessRef { home: home.into(), pid }), node: None }
     }
 }

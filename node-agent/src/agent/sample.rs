@@ -10,7 +10,7 @@ use crate::proc::{self, TICKS_PER_S};
 
 /// Remembers what the last look saw, since a load is a difference.
 #[derive(Debug)]
-pub struct Sampler {
+pub(super) struct Sampler {
     system: System,
     ticks: HashMap<(u32, u64), Seen>,
     round: u64,
@@ -29,14 +29,14 @@ impl Sampler {
     ///
     /// # Errors
     /// When `/proc` tells nothing.
-    pub fn new() -> Result<Sampler, sysinfo::Error> {
+    pub(super) fn new() -> Result<Sampler, sysinfo::Error> {
         let mut system = System::new()?;
         system.refresh_cpu_usage();
         Ok(Sampler { system, ticks: HashMap::new(), round: 0 })
     }
 
     /// Looks at the node; called once a second.
-    pub fn node(&mut self) -> NodeSample {
+    pub(super) fn node(&mut self) -> NodeSample {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
         self.round += 1;
@@ -52,7 +52,7 @@ impl Sampler {
     }
 
     /// The processor time that a process uses, 100 for one whole processor; 0 at the first look.
-    pub fn cpu_percent(&mut self, process: &proc::Process, now: Instant) -> f32 {
+    pub(super) fn cpu_percent(&mut self, process: &proc::Process, now: Instant) -> f32 {
         let round = self.round;
         let first = Seen { at: now, cpu_ticks: process.cpu_ticks, cpu_percent: 0.0, round };
         let seen = self.ticks.entry((process.pid, process.start_ticks)).or_insert(first);

@@ -26,35 +26,35 @@ use crate::warden::control::{Accept, FromWarden, Offer, ToWarden, WardenStatus};
 
 /// What this node's wardens are started with.
 #[derive(Debug)]
-pub struct Nursery {
+pub(super) struct Nursery {
     /// The `homing` binary.
-    pub program: PathBuf,
+    pub(super) program: PathBuf,
     /// Where the sockets are.
-    pub dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// The address of their UDP sockets.
-    pub ip: IpAddr,
+    pub(super) ip: IpAddr,
     /// Their UDP ports.
-    pub ports: Ports,
+    pub(super) ports: Ports,
     /// This node.
-    pub node_name: String,
+    pub(super) node_name: String,
     /// This node.
-    pub node_id: NodeId,
+    pub(super) node_id: NodeId,
     /// Whether processes of uid 0 may move.
-    pub allow_root: bool,
+    pub(super) allow_root: bool,
     /// Held while a home warden starts: two of them for one process would fight for it.
-    pub starting: Mutex<()>,
+    pub(super) starting: Mutex<()>,
 }
 
 impl Nursery {
     /// The socket of the home warden of a process; the start time keeps a reused pid apart.
     #[must_use]
-    pub fn home_socket(&self, pid: u32, start_ticks: u64) -> PathBuf {
+    pub(super) fn home_socket(&self, pid: u32, start_ticks: u64) -> PathBuf {
         self.dir.join(format!("home-{pid}-{start_ticks}.sock"))
     }
 
     /// The socket of a guest warden. The epoch keeps a family's next stay apart from the end of its last one.
     #[must_use]
-    pub fn guest_socket(&self, process: ProcessId, epoch: u64) -> PathBuf {
+    pub(super) fn guest_socket(&self, process: ProcessId, epoch: u64) -> PathBuf {
         let ProcessId { home, pid, start_ticks } = process;
         self.dir.join(format!("guest-{home}-{pid}-{start_ticks}-{epoch}.sock"))
     }
@@ -63,7 +63,7 @@ impl Nursery {
     ///
     /// # Errors
     /// When it does not start, with what it said; when it is not there by `deadline`.
-    pub async fn home_warden(
+    pub(super) async fn home_warden(
         &self,
         pid: u32,
         start_ticks: u64,
@@ -98,7 +98,7 @@ impl Nursery {
     ///
     /// # Errors
     /// When it does not start, with what it said; when it does not answer by `deadline`.
-    pub async fn guest_warden(&self, offer: &Offer, deadline: Instant) -> Result<Accept, WardenError> {
+    pub(super) async fn guest_warden(&self, offer: &Offer, deadline: Instant) -> Result<Accept, WardenError> {
         let socket = self.guest_socket(offer.process, offer.epoch.0);
         remove_remains(&socket);
         let mut command = self.command("guest", &socket)?;
@@ -133,7 +133,7 @@ impl Nursery {
 
     /// The sockets in the directory.
     #[must_use]
-    pub fn sockets(&self) -> Vec<PathBuf> {
+    pub(super) fn sockets(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "sock")).collect()
     }
@@ -154,7 +154,7 @@ impl Nursery {
 
 /// A connection to a warden.
 #[derive(Debug)]
-pub struct Conversation {
+pub(super) struct Conversation {
     reader: Reader<OwnedReadHalf>,
     writer: Writer<OwnedWriteHalf>,
 }
@@ -164,7 +164,7 @@ impl Conversation {
     ///
     /// # Errors
     /// When nobody listens.
-    pub async fn connect(socket: &Path) -> io::Result<Conversation> {
+    pub(super) async fn connect(socket: &Path) -> io::Result<Conversation> {
         let (reader, writer) = UnixStream::connect(socket).await?.into_split();
         Ok(Conversation { reader: Reader::new(reader), writer: Writer::new(writer) })
     }
@@ -173,7 +173,7 @@ impl Conversation {
     ///
     /// # Errors
     /// When the warden is gone.
-    pub async fn tell(&mut self, message: &ToWarden) -> Result<(), WardenError> {
+    pub(super) async fn tell(&mut self, message: &ToWarden) -> Result<(), WardenError> {
         self.writer.send(message, &[]).await.map_err(WardenError::Talk)
     }
 
@@ -181,7 +181,7 @@ impl Conversation {
     ///
     /// # Errors
     /// When the warden is gone or says what nobody understands.
-    pub async fn hear(&mut self) -> Result<FromWarden, WardenError> {
+    pub(super) async fn hear(&mut self) -> Result<FromWarden, WardenError> {
         let said = self.reader.recv().await.map_err(WardenError::Talk)?;
         said.map(|(said, _)| said).ok_or(WardenError::Closed)
     }
@@ -191,7 +191,7 @@ impl Conversation {
 ///
 /// # Errors
 /// [`WardenError::Gone`] if nobody listens any more; others if it is there but gives no status in time.
-pub async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
+pub(super) async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
     let exchange = async {
         let mut conversation = match Conversation::connect(socket).await {
             Ok(conversation) => conversation,
@@ -209,7 +209,7 @@ pub async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
 }
 
 /// Removes the socket and the log of a warden that is gone.
-pub fn remove_remains(socket: &Path) {
+pub(super) fn remove_remains(socket: &Path) {
     // They may be gone already; whatever stays is removed with the next warden of this name.
     let _ = fs::remove_file(socket);
     let _ = fs::remove_file(log_file(socket));
@@ -217,7 +217,7 @@ pub fn remove_remains(socket: &Path) {
 
 /// A warden that cannot be used.
 #[derive(Debug, Error)]
-pub enum WardenError {
+pub(super) enum WardenError {
     /// The process could not be started.
     #[error("cannot start it")]
     Start(#[source] io::Error),
@@ -247,7 +247,7 @@ pub enum WardenError {
 impl WardenError {
     /// In one line, with causes.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         chain(self)
     }
 }
