@@ -2,4 +2,20 @@
 //!
 //! `migration` never learns what a system call means: it is handed the seccomp filter as a value.
 
+pub mod body;
+pub mod capture;
 pub mod cpu;
+pub mod deputize;
+pub mod foothold;
+pub mod freeze;
+pub mod homecoming;
+pub mod image;
+pub mod init;
+pub mod landing;
+pub mod layout;
+pub mod pages;
+pub mod procfs;
+pub mod remote;
+pub mod sys;
+pub mod tracee;
+pub mod vessel;

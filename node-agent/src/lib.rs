@@ -5,6 +5,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod dev;
 pub mod doctor;
 pub mod exit;
 pub mod job;

@@ -22,6 +22,8 @@ pub(super) fn top(common: &Common) -> Result<(), Failure> {
     // The first view is asked for before the terminal changes, so that a missing agent is an ordinary message.
     let first = block_on(async { view(&mut connect(common).await?, false).await })??;
     let node = first.node.clone();
+    // It can be told only as long as there is one thread.
+    let offset_s = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC).whole_seconds();
     let (events, received) = mpsc::channel();
     // The receiver is here; it cannot be gone.
     let _ = events.send(Event::View(first));
@@ -35,7 +37,6 @@ pub(super) fn top(common: &Common) -> Result<(), Failure> {
         Color::Always => Theme::Default,
         Color::Auto => Theme::from_environment(),
     };
-    let offset_s = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC).whole_seconds();
     let failed = |error: &dyn std::error::Error| {
         Failure::from_error(ExitCode::Failed, "cannot show the dashboard", error)
             .next("run it in a terminal; `homing ps` and `homing nodes` need none")

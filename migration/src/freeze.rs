@@ -1,0 +1,133 @@
+//! Stopping every thread of a process, and letting all of them go again.
+
+use std::io;
+
+use crate::procfs;
+use crate::sys::ptrace::{OPTIONS, SigInfo};
+use crate::sys::wait::Event;
+use crate::tracee::{Running, Stopped, TraceError, Waiter};
+
+/// Why a process was not frozen; it runs on as before.
+#[derive(Debug, thiserror::Error)]
+pub enum FreezeError {
+    /// It is gone, or not readable.
+    #[error("reading the threads of process {0}")]
+    Threads(u32, #[source] io::Error),
+    /// Stopped by job control.
+    #[error("process {0} is stopped by signal {1}; continue it first (kill -CONT {0})")]
+    JobStopped(u32, i32),
+    /// Threads appear faster than they can be stopped.
+    #[error("process {0} creates threads faster than they can be stopped")]
+    Restless(u32),
+    /// A thread could not be attached or stopped.
+    #[error(
+        "a thread of process {0} cannot be stopped; it is traced by a debugger, waits for a vfork child or sleeps in the kernel"
+    )]
+    Thread(u32, #[source] TraceError),
+}
+
+/// A thread that was stopped where it was.
+#[derive(Debug)]
+pub struct FrozenThread {
+    /// The thread.
+    pub task: Stopped,
+    /// The signal that was about to be delivered: it must not get lost.
+    pub signal: Option<SigInfo>,
+}
+
+/// A process whose threads all stand still.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Its pid.
+    pub pid: u32,
+    /// The leader first, then by thread id.
+    pub threads: Vec<FrozenThread>,
+}
+
+impl Frozen {
+    /// Attaches to and stops every thread.
+    ///
+    /// # Errors
+    /// When one of them cannot be stopped; all others run on.
+    pub fn new(pid: u32, waiter: &Waiter) -> Result<Frozen, FreezeError> {
+        let mut frozen = Frozen { pid, threads: Vec::new() };
+        for _ in 0..ROUNDS_MAX {
+            match frozen.stop_new_threads(waiter) {
+                Ok(0) => return Ok(frozen),
+                Ok(_) => {}
+                Err(error) => {
+                    frozen.thaw();
+                    return Err(error);
+                }
+            }
+        }
+        frozen.thaw();
+        Err(FreezeError::Restless(pid))
+    }
+
+    /// Lets every thread go, untraced, with the signal that was on its way.
+    pub fn thaw(self) {
+        for thread in self.threads {
+            // A thread that has died needs no letting go.
+            let _ = thread.task.detach(thread.signal.map_or(0, |info| info.signo()));
+        }
+    }
+
+    fn stop_new_threads(&mut self, waiter: &Waiter) -> Result<usize, FreezeError> {
+        let pid = self.pid;
+        let mut seized = Vec::new();
+        for tid in procfs::threads(pid).map_err(|error| FreezeError::Threads(pid, error))? {
+            if self.threads.iter().any(|thread| thread.task.tid() == tid) {
+                continue;
+            }
+            match Running::seize(tid, OPTIONS).and_then(|task| task.interrupt().map(|()| task)) {
+                Ok(task) => seized.push(task),
+                Err(TraceError::Died(_)) => {}
+                Err(error) => {
+                    self.take(seized, waiter);
+                    return Err(FreezeError::Thread(pid, error));
+                }
+            }
+        }
+        let count = seized.len();
+        self.take(seized, waiter).map_or(Ok(count), Err)
+    }
+
+    /// Waits for each one's stop; all are waited for, also after a failure, so that thawing reaches all.
+    fn take(&mut self, seized: Vec<Running>, waiter: &Waiter) -> Option<FreezeError> {
+        let mut failure = None;
+        for task in seized {
+            match first_stop(task, waiter) {
+                Ok((task, event)) => {
+                    let signal = match event {
+                        Event::Signal(_) => task.signal_info().ok(),
+                        _ => None,
+                    };
+                    if let Event::Stop(signal) = event
+                        && signal != libc::SIGTRAP
+                    {
+                        failure = Some(FreezeError::JobStopped(self.pid, signal));
+                    }
+                    self.threads.push(FrozenThread { task, signal });
+                }
+                Err(TraceError::Died(_)) => {}
+                Err(error) => failure = Some(FreezeError::Thread(self.pid, error)),
+            }
+        }
+        failure
+    }
+}
+
+/// The first stop of an interrupted thread, past the events of system calls that it was completing.
+fn first_stop(mut task: Running, waiter: &Waiter) -> Result<(Stopped, Event), TraceError> {
+    loop {
+        let (stopped, event) = waiter.next(task)?;
+        match event {
+            Event::Stop(_) | Event::Signal(_) => return Ok((stopped, event)),
+            _ => task = stopped.resume(crate::sys::ptrace::Resume::Cont, 0)?,
+        }
+    }
+}
+
+/// Passes over the thread list before giving up on a process that never stands still.
+const ROUNDS_MAX: usize = 100;

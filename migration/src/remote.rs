@@ -1,0 +1,147 @@
+//! One thread of a foreign process lent to us: system calls injected into it, everything put back at the end.
+
+use crate::landing::{HealingArea, Landing};
+use crate::sys::Errno;
+use crate::sys::ptrace::{NO_CALL, Registers, Resume};
+use crate::sys::wait::Event;
+use crate::tracee::{Stopped, TraceError, Waiter};
+
+/// A stopped thread in which calls can be executed.
+///
+/// Signals stay queued meanwhile (its mask is full). Only calls that return at once may be made: the tracing thread
+/// waits for them. Dropping it without [`Remote::leave`] is for threads that will never run their own code again.
+#[derive(Debug)]
+pub struct Remote<'w> {
+    waiter: &'w Waiter,
+    task: Option<Stopped>,
+    landing: Landing,
+    /// Where the thread heals itself, if it can.
+    heal_at: Option<u64>,
+    registers: Registers,
+    mask: u64,
+}
+
+impl<'w> Remote<'w> {
+    /// Borrows a thread of a process that may still have to live on without us.
+    ///
+    /// # Errors
+    /// When the thread dies meanwhile.
+    pub fn healing(waiter: &'w Waiter, task: Stopped, area: &HealingArea) -> Result<Remote<'w>, TraceError> {
+        let tid = task.tid();
+        let registers = task.registers()?;
+        let mask = task.mask()?;
+        area.arm(&registers, mask).map_err(|_| TraceError::Died(tid))?;
+        // From here on the thread heals itself wherever it is let loose, so the mask may be filled.
+        task.set_registers(&Registers { rip: area.heal_at(), orig_rax: NO_CALL, ..registers })?;
+        task.set_mask(ALL_SIGNALS)?;
+        let heal_at = Some(area.heal_at());
+        Ok(Remote { waiter, task: Some(task), landing: area.landing(), heal_at, registers, mask })
+    }
+
+    /// Borrows a thread of a process that cannot live without us: a deputy, or a body that is being built.
+    ///
+    /// # Errors
+    /// When the thread dies meanwhile.
+    pub fn trapping(waiter: &'w Waiter, task: Stopped, syscall_at: u64) -> Result<Remote<'w>, TraceError> {
+        Remote::landing(waiter, task, Landing::Trap(syscall_at))
+    }
+
+    /// Borrows a thread by way of a `syscall` instruction of its own program text.
+    ///
+    /// # Errors
+    /// When the thread dies meanwhile.
+    pub fn stepping(waiter: &'w Waiter, task: Stopped, syscall_at: u64) -> Result<Remote<'w>, TraceError> {
+        Remote::landing(waiter, task, Landing::Stepped(syscall_at))
+    }
+
+    fn landing(waiter: &'w Waiter, task: Stopped, landing: Landing) -> Result<Remote<'w>, TraceError> {
+        let registers = task.registers()?;
+        let mask = task.mask()?;
+        task.set_mask(ALL_SIGNALS)?;
+        Ok(Remote { waiter, task: Some(task), landing, heal_at: None, registers, mask })
+    }
+
+    /// The registers with which the thread was borrowed.
+    #[must_use]
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// The signal mask with which the thread was borrowed.
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        self.mask
+    }
+
+    /// Executes one call and returns what the kernel returned.
+    ///
+    /// # Errors
+    /// [`TraceError`] when the thread did not come back; the inner error is the call's own.
+    pub fn call(&mut self, nr: i64, args: [u64; 6]) -> Result<Result<u64, Errno>, TraceError> {
+        let Some(task) = self.task.take() else { return Err(TraceError::Died(0)) };
+        let [rdi, rsi, rdx, r10, r8, r9] = args;
+        let (Landing::Stepped(rip) | Landing::Trap(rip)) = self.landing;
+        let rax = nr.cast_unsigned();
+        let entered = Registers { rax, rdi, rsi, rdx, r10, r8, r9, rip, orig_rax: NO_CALL, ..self.registers };
+        task.set_registers(&entered)?;
+        let task = match self.landing {
+            Landing::Stepped(_) => {
+                let task = self.until(task, Resume::Syscall, Event::Syscall)?;
+                self.until(task, Resume::Syscall, Event::Syscall)?
+            }
+            Landing::Trap(_) => self.until(task, Resume::Cont, Event::Signal(libc::SIGTRAP))?,
+        };
+        let result = task.registers()?.rax.cast_signed();
+        self.task = Some(task);
+        Ok(match result {
+            -4095..=-1 => Err(Errno(i32::try_from(-result).unwrap_or(libc::EIO))),
+            value => Ok(value.cast_unsigned()),
+        })
+    }
+
+    /// [`Remote::call`] for a call that must succeed.
+    ///
+    /// # Errors
+    /// Also when the kernel refuses the call.
+    pub fn must(&mut self, what: &'static str, nr: i64, args: [u64; 6]) -> Result<u64, TraceError> {
+        let tid = self.task.as_ref().map_or(0, Stopped::tid);
+        self.call(nr, args)?.map_err(|errno| TraceError::Kernel { what, tid, errno })
+    }
+
+    /// Gives the thread back as it was taken, still stopped.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn leave(mut self) -> Result<Stopped, TraceError> {
+        let Some(task) = self.task.take() else { return Err(TraceError::Died(0)) };
+        if let Some(rip) = self.heal_at {
+            task.set_registers(&Registers { rip, orig_rax: NO_CALL, ..self.registers })?;
+        }
+        task.set_mask(self.mask)?;
+        task.set_registers(&self.registers)?;
+        Ok(task)
+    }
+
+    /// Gives the thread back where the last call left it, for a caller that sets its registers and mask itself.
+    ///
+    /// # Errors
+    /// When a call before this one lost it.
+    pub fn release(mut self) -> Result<Stopped, TraceError> {
+        self.task.take().ok_or(TraceError::Died(0))
+    }
+
+    fn until(&self, task: Stopped, how: Resume, wanted: Event) -> Result<Stopped, TraceError> {
+        let mut task = task.resume(how, 0)?;
+        loop {
+            let (stopped, event) = self.waiter.next(task)?;
+            if event == wanted {
+                return Ok(stopped);
+            }
+            // A stop that was asked for before, or a group-stop: the call goes on all the same.
+            task = stopped.resume(how, 0)?;
+        }
+    }
+}
+
+/// Every signal blocked; the kernel leaves SIGKILL and SIGSTOP out of it.
+pub const ALL_SIGNALS: u64 = u64::MAX;
