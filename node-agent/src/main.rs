@@ -1,3 +1,5 @@
 //! The `homing` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    node_agent::cli::main(std::env::args_os()).into()
+}

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod endpoint;
 pub mod frame;
 pub mod identity;
+pub mod join;
 pub mod version;
 pub mod wire;
 

@@ -31,6 +31,33 @@ pub struct Options {
     pub versions: Versions,
 }
 
+/// What the peer may have under way. The product of connections and windows is what peers can make us hold.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Streams open at once.
+    streams: VarInt,
+    /// Unread bytes on one stream.
+    stream_bytes: VarInt,
+    /// Unread bytes on a connection. Above `u32::MAX` the pacer would switch itself off.
+    connection_bytes: VarInt,
+}
+
+impl Limits {
+    /// A stream per thread of a family, the largest allowed; 8 MiB are enough for 1 GiB/s at 8 ms.
+    pub(super) const WARDEN: Limits = Limits {
+        streams: VarInt::from_u32(4_096),
+        stream_bytes: VarInt::from_u32(8 * 1024 * 1024),
+        connection_bytes: VarInt::from_u32(16 * 1024 * 1024),
+    };
+
+    /// Requests of agents, and joiners, who are strangers.
+    pub(super) const AGENT: Limits = Limits {
+        streams: VarInt::from_u32(1_024),
+        stream_bytes: VarInt::from_u32(1024 * 1024),
+        connection_bytes: VarInt::from_u32(4 * 1024 * 1024),
+    };
+}
+
 /// The settings of the UDP side.
 pub(super) fn endpoint() -> EndpointConfig {
     let mut config = EndpointConfig::default();
@@ -39,23 +66,31 @@ pub(super) fn endpoint() -> EndpointConfig {
 }
 
 /// The settings for connections that are dialled.
-pub(super) fn client(tls: rustls::ClientConfig, profile: Profile) -> Result<ClientConfig, EndpointError> {
+pub(super) fn client(
+    tls: rustls::ClientConfig,
+    profile: Profile,
+    limits: Limits,
+) -> Result<ClientConfig, EndpointError> {
     let crypto = QuicClientConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(profile)));
+    config.transport_config(Arc::new(transport(profile, limits)));
     Ok(config)
 }
 
 /// The settings for connections that are accepted.
-pub(super) fn server(tls: rustls::ServerConfig, profile: Profile) -> Result<ServerConfig, EndpointError> {
+pub(super) fn server(
+    tls: rustls::ServerConfig,
+    profile: Profile,
+    limits: Limits,
+) -> Result<ServerConfig, EndpointError> {
     let crypto = QuicServerConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(profile)));
+    config.transport_config(Arc::new(transport(profile, limits)));
     config.max_incoming(INCOMING_MAX);
     Ok(config)
 }
 
-fn transport(profile: Profile) -> TransportConfig {
+fn transport(profile: Profile, limits: Limits) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_BYTES_MAX);
     let mut acks = AckFrequencyConfig::default();
@@ -68,11 +103,11 @@ fn transport(profile: Profile) -> TransportConfig {
 
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_bidi_streams(STREAMS_MAX)
+        .max_concurrent_bidi_streams(limits.streams)
         .max_concurrent_uni_streams(VarInt::from_u32(1))
-        .stream_receive_window(STREAM_WINDOW_BYTES)
-        .receive_window(CONNECTION_WINDOW_BYTES)
-        .send_window(CONNECTION_WINDOW_BYTES.into_inner())
+        .stream_receive_window(limits.stream_bytes)
+        .receive_window(limits.connection_bytes)
+        .send_window(limits.connection_bytes.into_inner())
         .initial_rtt(INITIAL_RTT)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(idle))
@@ -89,15 +124,6 @@ fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> EndpointE
 /// QUIC hands over ten packets at a time: anything larger would be dropped in silence, batch after batch.
 const MTU_BYTES_MAX: u16 = 6_500;
 const _: () = assert!(MTU_BYTES_MAX as usize * 10 <= 65_507);
-
-/// Streams that the peer may have open: one per thread of a family, the largest allowed.
-const STREAMS_MAX: VarInt = VarInt::from_u32(4_096);
-
-/// Unread bytes that the peer may have under way on one stream: enough for 1 GiB/s at 8 ms.
-const STREAM_WINDOW_BYTES: VarInt = VarInt::from_u32(8 * 1024 * 1024);
-
-/// The same for a whole connection. Above `u32::MAX` the pacer would switch itself off.
-const CONNECTION_WINDOW_BYTES: VarInt = VarInt::from_u32(16 * 1024 * 1024);
 
 /// Connections that wait to be looked at; more are dropped.
 const INCOMING_MAX: usize = 512;

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::CODE_UNKNOWN_CHANNEL;
-use crate::addr::KeyHash;
+use crate::addr::{KeyHash, NodeId};
 use crate::channel::Channel;
 use crate::frame::{FrameError, FrameReceiver, FrameSender};
 
@@ -40,8 +40,17 @@ struct Unnamed {
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
+    /// The node of the cluster with this id and name.
+    Node {
+        /// From its key.
+        id: NodeId,
+        /// From its certificate.
+        name: String,
+    },
     /// The warden with this key.
     Warden(KeyHash),
+    /// Someone who wants to join and has proved nothing yet.
+    Joiner,
 }
 
 /// Why a connection is over.
@@ -172,7 +181,9 @@ impl From<ConnectionError> for Closed {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Peer::Node { id, name } => write!(f, "node {name} ({id})"),
             Peer::Warden(key) => write!(f, "warden {key}"),
+            Peer::Joiner => f.write_str("joiner"),
         }
     }
 }

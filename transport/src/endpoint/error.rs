@@ -108,7 +108,7 @@ pub enum Distrust {
     #[error("a certificate that is expired or not yet valid (compare the clocks)")]
     Expired,
     /// No certificate.
-    #[error("no certificate")]
+    #[error("no certificate of a node")]
     Missing,
     /// Something else, in the words of TLS or of the peer.
     #[error("a bad certificate ({0})")]
@@ -138,7 +138,7 @@ impl EndpointError {
                 let reason = String::from_utf8_lossy(&close.reason).into_owned();
                 match u32::try_from(close.error_code.into_inner()) {
                     Ok(CODE_VERSION) => EndpointError::Version { addr, ours: ours.clone(), theirs: reason },
-                    Ok(CODE_UNIDENTIFIED) => EndpointError::Refused { addr, why: Distrust::Other(reason) },
+                    Ok(CODE_UNIDENTIFIED) => EndpointError::Refused { addr, why: Distrust::Missing },
                     Ok(CODE_BUSY) => EndpointError::Busy { addr, reason },
                     _ => EndpointError::Lost { addr, source: error },
                 }

@@ -1,6 +1,7 @@
 //! Endpoints and connections: QUIC between peers that have proved who they are.
 //!
-//! TLS 1.3 with certificates on both sides and no way around it; no resumption and no 0-RTT, so nothing can be
+//! TLS 1.3 with certificates on both sides and no way around it, except for one that a
+//! [joiner](Peer::Joiner) has none yet; no resumption and no 0-RTT, so nothing can be
 //! replayed. A dialled connection is handed out only after the peer has accepted this side too (it says so with
 //! [one byte](dial)), and an accepted one only after its peer was identified.
 
@@ -9,19 +10,24 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 mod admission;
+mod agent;
 mod config;
 mod connection;
 mod dial;
 mod error;
+mod join_limit;
 mod listener;
 mod socket;
 mod tls;
 mod warden;
 
+pub use agent::{AgentEndpoint, Joins};
 pub use config::{Options, Profile};
 pub use connection::{Closed, Connection, Peer};
 pub use error::{Distrust, EndpointError};
 pub use warden::WardenEndpoint;
+
+pub(crate) use agent::dial_to_join;
 
 /// A stream was reset since its first byte names no channel.
 pub const CODE_UNKNOWN_CHANNEL: u32 = 1;
@@ -32,7 +38,7 @@ pub const CODE_DONE: u32 = 0;
 /// The connection is refused: the two sides share no version. The reason lists the refusing side's versions.
 pub const CODE_VERSION: u32 = 2;
 
-/// The connection is refused: its peer cannot be identified.
+/// The connection is refused: its peer shows no certificate of a node.
 pub const CODE_UNIDENTIFIED: u32 = 3;
 
 /// The connection is refused: nobody takes it at the moment.

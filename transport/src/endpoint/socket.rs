@@ -9,6 +9,11 @@ use tracing::debug;
 
 use super::EndpointError;
 
+/// A socket on `addr`; port 0 lets the kernel choose.
+pub(super) fn bind(addr: SocketAddr) -> Result<UdpSocket, EndpointError> {
+    open(addr).map_err(|source| EndpointError::Bind { addr, source })
+}
+
 /// A socket on the first free port of the range, beginning `offset` ports after its start and going around, so that
 /// many callers with different offsets do not all try the same ports.
 pub(super) fn bind_in(

@@ -8,7 +8,7 @@ use quinn::{Endpoint, TokioRuntime};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc};
 
-use super::config::{self, Options};
+use super::config::{self, Limits, Options};
 use super::connection::{Connection, Peer};
 use super::dial::{self, dial};
 use super::listener::{ACCEPTED_MAX, Destination, Listener, Refusal, Route};
@@ -61,7 +61,7 @@ impl WardenEndpoint {
         let credentials = Credentials { chain: vec![key.certificate()], key: key.private_key() };
         let offers = options.versions.offers(&[Protocol::Warden]);
         let tls = tls::server(credentials, allowed.clone(), offers)?;
-        let server = config::server(tls, options.profile)?;
+        let server = config::server(tls, options.profile, Limits::WARDEN)?;
 
         // The key is random, so wardens that start together try different ports first.
         let [high, low, ..] = key.hash().0;
@@ -115,7 +115,7 @@ impl WardenEndpoint {
             Credentials { chain: vec![self.certificate.clone()], key: self.private_key.clone_key() };
         let offers = self.options.versions.offers(&[Protocol::Warden]);
         let tls = tls::client(Some(credentials), Arc::new(ExactKeys::new([key])), offers)?;
-        let client = config::client(tls, self.options.profile)?;
+        let client = config::client(tls, self.options.profile, Limits::WARDEN)?;
         let (connection, version) = dial(&self.endpoint, client, addr, &self.options.versions).await?;
         Ok(Connection::new(connection, Peer::Warden(key), version))
     }

@@ -1,24 +1,28 @@
-//! Wardens over loopback.
+//! Wardens: introduced, strange and unruly ones.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::*;
+use super::{LOOPBACK, soon};
 use crate::addr::{KeyHash, sha256};
 use crate::channel::Channel;
+use crate::endpoint::{
+    CODE_DONE, CODE_UNKNOWN_CHANNEL, Closed, Connection, Distrust, EndpointError, Options, Peer, Profile,
+    WardenEndpoint, config, dial, tls,
+};
 use crate::frame::FrameError;
 use crate::identity::WardenKey;
-use crate::version::Versions;
+use crate::version::{Protocol, Versions};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Ping(u64);
 
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ANY_PORT: RangeInclusive<u16> = 0..=0;
 
 fn warden() -> WardenEndpoint {
@@ -35,11 +39,6 @@ async fn join(dialler: &WardenEndpoint, listener: &WardenEndpoint) -> (Connectio
     let (dialled, accepted) =
         tokio::join!(dialler.connect(listener.local_addr(), listener.key_hash()), soon(listener.accept()));
     (dialled.unwrap(), accepted.unwrap())
-}
-
-/// Fails the test instead of waiting for ever.
-async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(20), future).await.expect("it happens within the deadline")
 }
 
 #[tokio::test]
@@ -197,10 +196,14 @@ async fn unruly(guest: &WardenEndpoint) -> (quinn::Connection, Connection) {
     guest.allow(key.hash());
     let credentials = tls::Credentials { chain: vec![key.certificate()], key: key.private_key() };
     let versions = Versions::default();
-    let offers = versions.offers(&[crate::version::Protocol::Warden]);
-    let verifier = std::sync::Arc::new(tls::ExactKeys::new([guest.key_hash()]));
-    let client =
-        config::client(tls::client(Some(credentials), verifier, offers).unwrap(), Profile::Latency).unwrap();
+    let offers = versions.offers(&[Protocol::Warden]);
+    let verifier = Arc::new(tls::ExactKeys::new([guest.key_hash()]));
+    let client = config::client(
+        tls::client(Some(credentials), verifier, offers).unwrap(),
+        Profile::Latency,
+        config::Limits::WARDEN,
+    )
+    .unwrap();
     let endpoint = quinn::Endpoint::client(SocketAddr::new(LOOPBACK, 0)).unwrap();
     let (dialled, accepted) =
         tokio::join!(dial::dial(&endpoint, client, guest.local_addr(), &versions), guest.accept());

@@ -1,0 +1,416 @@
+//! The command line's grammar.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Dirs, Ports};
+
+/// Moves running programs between machines; whoever talks to them notices nothing.
+#[derive(Debug, Parser)]
+#[command(name = "homing", version, propagate_version = true)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The agent's socket [default: agent.sock in the run directory]
+    #[arg(long, global = true, env = "HOMING_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where sockets are
+    #[arg(long, global = true, env = "HOMING_RUN_DIR", value_name = "DIR", default_value = config::RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// Where certificates, members and tokens are
+    #[arg(long, global = true, env = "HOMING_STATE_DIR", value_name = "DIR", default_value = config::STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// Give up waiting after this time, such as 500ms, 30s or 2m
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Say less
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+}
+
+impl Common {
+    /// The node's directories.
+    #[must_use]
+    pub fn dirs(&self) -> Dirs {
+        Dirs { state: self.state_dir.clone(), run: self.run_dir.clone() }
+    }
+
+    /// Where the agent answers.
+    #[must_use]
+    pub fn agent_socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.dirs().agent_socket())
+    }
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal that can, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a cluster of this machine alone and print the line that adds another
+    Init(InitArgs),
+    /// Add this machine to a cluster
+    Join(JoinArgs),
+    /// Serve this node until told to stop
+    Agent(AgentArgs),
+    /// Start a program that can move: same terminal, same PID, same exit code
+    Run(RunArgs),
+    /// List the processes in homing's care
+    Ps(PsArgs),
+    /// List the nodes
+    Nodes(ReadArgs),
+    /// Move a running process to another node, or home
+    #[command(alias = "migrate")]
+    Move(MoveArgs),
+    /// Tell where a process can move, and what stands against it
+    Why(WhyArgs),
+    /// Check what this machine needs, each failing check with its fix
+    Doctor(ReadArgs),
+    /// Watch nodes, processes and flows in the terminal
+    Top,
+    /// Tell what happened, and why
+    Events(EventsArgs),
+    /// Make, list or revoke join tokens
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Keep one family at one node; started by an agent
+    #[command(hide = true)]
+    Warden(WardenArgs),
+}
+
+/// `homing init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// This node's name [default: the host name]
+    #[arg(long, value_parser = config::node_name)]
+    pub name: Option<String>,
+    /// The cluster's name
+    #[arg(long, default_value = "lab", value_parser = config::node_name)]
+    pub cluster: String,
+    /// Where the agent listens and where others reach it (UDP), such as 10.0.0.1:7749
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    pub listen: Option<SocketAddr>,
+    /// How long the printed join token holds
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    pub ttl: Duration,
+}
+
+/// `homing join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// A member's address, IP or IP:PORT
+    #[arg(value_parser = listen)]
+    pub addr: SocketAddr,
+    /// What `homing init` or `homing token create` printed there
+    pub token: String,
+    /// This node's name [default: the host name]
+    #[arg(long, value_parser = config::node_name)]
+    pub name: Option<String>,
+    /// Where the agent listens and where others reach it (UDP)
+    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `homing agent`.
+#[derive(Clone, Debug, Args)]
+pub struct AgentArgs {
+    /// UDP ports of this node's wardens
+    #[arg(long, value_name = "A-B", default_value = config::WARDEN_PORTS)]
+    pub ports: Ports,
+    /// Let processes of uid 0 move from and to this node
+    #[arg(long)]
+    pub allow_root: bool,
+}
+
+/// `homing run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// A verb that only reads.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `homing ps`.
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also list what was never started or moved by homing
+    #[arg(long)]
+    pub all: bool,
+    /// Print again every second
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// `homing move`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// The process, by its PID at home
+    pub pid: u32,
+    /// The node's name, or `home`
+    #[arg(value_name = "NODE|home")]
+    pub to: String,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait until the move is done
+    #[arg(long, conflicts_with = "dry_run")]
+    pub no_wait: bool,
+}
+
+/// `homing why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The process, by its PID at home
+    pub pid: u32,
+    /// Only this node
+    pub node: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `homing events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on printing what happens
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `homing token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Print a token that adds one machine
+    Create {
+        /// How long it holds
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+        ttl: Duration,
+    },
+    /// List tokens that can still be used
+    List(ReadArgs),
+    /// Make a token useless
+    Revoke {
+        /// Its id, as `list` prints it
+        id: String,
+    },
+}
+
+/// `homing warden`.
+#[derive(Clone, Debug, Args)]
+pub struct WardenArgs {
+    /// Which end of the family.
+    #[command(subcommand)]
+    pub side: WardenSide,
+}
+
+/// Which end of a family a warden keeps.
+#[derive(Clone, Debug, Subcommand)]
+pub enum WardenSide {
+    /// Trace the deputy and grant epochs
+    Home {
+        /// The family's first process
+        #[arg(long)]
+        pid: u32,
+        /// What holds for both ends.
+        #[command(flatten)]
+        common: WardenCommon,
+    },
+    /// Trace the body: reads an `Offer` frame from standard input, answers an `Accept` frame on standard output,
+    /// then lives on its socket
+    Guest {
+        /// What holds for both ends.
+        #[command(flatten)]
+        common: WardenCommon,
+    },
+}
+
+/// What a warden of either side is told by its agent.
+#[derive(Clone, Debug, Args)]
+pub struct WardenCommon {
+    /// Where it listens for its agent: a file of the run directory's `wardens`
+    #[arg(long, value_name = "PATH")]
+    pub control: PathBuf,
+    /// The address of its UDP socket
+    #[arg(long)]
+    pub ip: IpAddr,
+    /// The UDP ports it may use
+    #[arg(long, value_name = "A-B", default_value = config::WARDEN_PORTS)]
+    pub ports: Ports,
+    /// This node's name
+    #[arg(long)]
+    pub node_name: String,
+    /// This node's id, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub node_id: NodeIdArg,
+    /// Let processes of uid 0 move
+    #[arg(long)]
+    pub allow_root: bool,
+}
+
+/// A node's id in full on a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeIdArg(pub transport::NodeId);
+
+impl FromStr for NodeIdArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<NodeIdArg, String> {
+        let id = crate::members::node_id_from_hex(text);
+        id.map(NodeIdArg).ok_or_else(|| "a node id has 64 hexadecimal digits".into())
+    }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let addr = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, config::AGENT_PORT).into()));
+    let addr: SocketAddr =
+        addr.map_err(|_| format!("`{text}` is no address such as 10.0.0.1 or 10.0.0.1:7749"))?;
+    if addr.ip().is_unspecified() || addr.port() == 0 {
+        return Err(format!("others cannot reach `{text}`; give one address of this machine and a port"));
+    }
+    Ok(addr)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let parsed = number.parse::<u64>().ok().and_then(|number| match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
+        _ => None,
+    });
+    let parsed = parsed.filter(|&time| time > Duration::ZERO && time <= DURATION_MAX);
+    parsed.ok_or_else(|| format!("`{text}` is no time such as 500ms, 30s, 2m or 1h, of at most a year"))
+}
+
+const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_and_flags_are_understood() {
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
+        for good in [
+            "homing init --name alpha --listen 10.0.0.1:7749",
+            "homing join 10.0.0.1 HM1-a-b-c",
+            "homing agent --ports 7800-7900 --allow-root --run-dir /r --state-dir /s",
+            "homing run -- ls -l --color",
+            "homing run ls -l --json",
+            "homing ps --json -w --all",
+            "homing nodes --json --socket /x",
+            "homing move 71 bravo --dry-run",
+            "homing migrate 71 home --no-wait --timeout 3s",
+            "homing why 71",
+            "homing why 71 bravo --json",
+            "homing doctor --json -q",
+            "homing top --color never",
+            "homing token create --ttl 2h",
+            "homing token list --json",
+            "homing token revoke q7Zk4w",
+            "homing events -f --json -v",
+        ] {
+            assert!(parse(good).is_ok(), "{good}: {}", parse(good).unwrap_err());
+        }
+        for bad in [
+            "homing",
+            "homing levitate",
+            "homing run",
+            "homing move bravo",
+            "homing move 71",
+            "homing move x bravo",
+            "homing init --listen 0.0.0.0:7749",
+            "homing init --name home",
+            "homing ps --timeout soon",
+            "homing ps -q -v",
+            "homing agent --ports 9-8",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_program_keeps_its_own_flags() {
+        let cli = Cli::try_parse_from(["homing", "run", "--", "grep", "--json", "-q", "--", "x"]).unwrap();
+        let Verb::Run(run) = cli.verb else { panic!("not run") };
+        assert_eq!(run.command, ["grep", "--json", "-q", "--", "x"]);
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, millis) in [("500ms", 500), ("3", 3000), ("3s", 3000), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "s", "1w", "-1s", "0", "99999999999999999999s", "1.5s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_warden_is_told_where_it_lives() {
+        let id = "ab".repeat(32);
+        let line = format!(
+            "homing warden home --pid 7 --control /r/wardens/7.sock --ip 10.0.0.1 --ports 1-2 --node-name a --node-id {id}"
+        );
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Verb::Warden(WardenArgs { side: WardenSide::Home { pid: 7, common } }) = cli.verb else {
+            panic!("not a home warden")
+        };
+        assert_eq!(common.node_id.0.0, [0xab; 32]);
+        assert!(!common.allow_root);
+    }
+}

@@ -1,0 +1,5 @@
+//! The real binary, started as a user would.
+
+mod cluster;
+mod support;
+mod verbs;
