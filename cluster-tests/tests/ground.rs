@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use cluster_tests::harness::Tests;
-use cluster_tests::lab::{CLOCK_STEP_S, Ground, Lab, LabNode, NAME_PORT, Program, Traces, User, usage};
+use cluster_tests::lab::{CLOCK_STEP_S, Ground, Lab, LabNode, NAME_PORT, Program, Traces, User, kill, usage};
 
 fn main() -> ExitCode {
     if env::var_os(HOLD).is_some() {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         .on_each_ground("nodes_talk_to_each_other", nodes_talk_to_each_other)
         .on_each_ground("programs_run_as_asked", programs_run_as_asked)
         .on_each_ground("nothing_is_left", nothing_is_left)
+        .on_each_ground("nodes_become_a_cluster", nodes_become_a_cluster)
         .on_namespaces("clocks_are_ahead", clocks_are_ahead)
         .on_namespaces("nothing_is_left_after_a_panic", nothing_is_left_after_a_panic)
         .on_namespaces("nothing_runs_after_a_kill", nothing_runs_after_a_kill)
@@ -98,6 +99,23 @@ fn programs_run_as_asked(ground: Ground) {
     assert_eq!(node.bodies().unwrap(), [0; 0], "there is no family here");
     cat.feed(vec![b'x'; 1 << 20]);
     assert_eq!(cat.finish(PATIENCE).unwrap().output.len(), 1 << 20);
+}
+
+fn nodes_become_a_cluster(ground: Ground) {
+    let lab = Lab::new(ground, 3).unwrap();
+    lab.start_cluster().unwrap();
+    let listed = lab.node(3).homing(&["nodes"]).unwrap().text();
+    for node in lab.nodes() {
+        assert!(listed.contains(node.name()), "{listed}");
+    }
+    let agent = lab.node(2).agent_pid().unwrap();
+    kill(agent);
+    let deadline = Instant::now() + PATIENCE;
+    while lab.node(2).agent_pid().is_some() {
+        assert!(Instant::now() < deadline, "agent {agent} still runs");
+        std::thread::yield_now();
+    }
+    lab.node(2).start_agent().unwrap();
 }
 
 fn nothing_is_left(ground: Ground) {

@@ -29,6 +29,8 @@ pub enum LabError {
     Run { program: String, source: io::Error },
     #[error("{program} has not {what} within {} s", patience.as_secs())]
     Late { program: String, what: &'static str, patience: Duration },
+    #[error("homing {command} at {node} ended with {code}: {reason}")]
+    Homing { node: String, command: String, code: i32, reason: String },
     #[error("cannot use file {path} of node {node}")]
     File { node: String, path: String, source: io::Error },
     #[error("cannot read about process {pid}")]

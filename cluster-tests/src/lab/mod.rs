@@ -3,6 +3,7 @@
 //! Every node has its own root, `/etc/passwd`, host name and a listener on 127.0.0.1:7 that says the node's name; on
 //! namespaces also its own clocks. Test data is written to one node and exists nowhere else.
 
+mod agents;
 mod containers;
 mod exec;
 mod failure;
@@ -18,11 +19,12 @@ use node_agent::dev::switch::Switch;
 use node_agent::dev::uplink::Uplink;
 use tempfile::TempDir;
 
+pub use agents::AGENT_LOG;
 use containers::Image;
 pub use exec::{Finished, Program, Running, User};
 pub use failure::LabError;
 pub use node::{CLOCK_STEP_S, LabNode, NAME_PORT};
-pub use process::{Usage, usage};
+pub use process::{Usage, kill, usage};
 pub use stay::{HOME_RESIDENT_KIB_MAX, Stay, Work};
 pub use traces::Traces;
 

@@ -65,8 +65,8 @@ pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
     Ok(all_processes().into_iter().filter(is_inner).collect())
 }
 
-/// Ends a process, if it is still there.
-pub(super) fn kill(pid: u32) {
+/// Ends a process by SIGKILL, by its number here, if it is still there.
+pub fn kill(pid: u32) {
     if pid != 0 {
         let mut kill = Command::new("/bin/sh");
         kill.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]).stderr(Stdio::null());

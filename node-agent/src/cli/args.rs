@@ -105,6 +105,12 @@ pub enum Verb {
     /// Keep one family at one node; started by an agent
     #[command(hide = true)]
     Warden(WardenArgs),
+    /// Be process 1 of a node on this machine; started by whoever makes the node
+    #[command(hide = true)]
+    NodeInit {
+        /// What the node is to be, in JSON
+        spec: String,
+    },
 }
 
 /// `homing init`.

@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use crate::agent::{self, AgentError};
 use crate::api::client::Client;
 use crate::config::{NodeFile, read_json};
+use crate::dev::init;
 use crate::exit::{ExitCode, Failure};
 use crate::job;
 
@@ -62,6 +63,10 @@ fn dispatch(Cli { common, verb }: Cli) -> Result<(), Failure> {
         Verb::Events(args) => show::events(&common, &args),
         Verb::Token(verb) => wait(&common, cluster::token(&common, verb)),
         Verb::Warden(args) => keep(&args),
+        Verb::NodeInit { spec } => match init::main(&spec) {
+            ExitCode::Done => Ok(()),
+            code => Err(Failure::new(code, "the node has ended", "its starter has been told why")),
+        },
     }
 }
 
