@@ -1,1 +1,4 @@
 //! Keeps the shadow and the endpoints: the system call table, the guest's traps and the deputy's hands.
+#![forbid(unsafe_code)]
+
+pub mod syscall;

@@ -78,8 +78,15 @@ pub fn content(pagemap: &File, layout: &Layout, changed: Changed) -> Result<Vec<
 pub fn without(runs: Vec<Run>, page: u64) -> Vec<Run> {
     let mut rest = Vec::with_capacity(runs.len() + 1);
     for run in runs {
-        push(&mut rest, run.start, run.end().min(page.max(run.start)));
-        push(&mut rest, run.start.max((page + PAGE).min(run.end())), run.end());
+        let parts = [
+            (run.start, run.end().min(page.max(run.start))),
+            (run.start.max((page + PAGE).min(run.end())), run.end()),
+        ];
+        for (start, end) in parts.into_iter().filter(|(start, end)| start < end) {
+            // Runs of different mappings stay apart, so they are not joined here.
+            let pages = u32::try_from((end - start) / PAGE).unwrap_or(u32::MAX);
+            rest.push(Run { start, pages });
+        }
     }
     rest
 }

@@ -117,7 +117,10 @@ fn settled_stop(waiter: &Waiter, task: Running) -> Result<Stopped, TraceError> {
     loop {
         match waiter.next(task)? {
             (task, Event::Stop(_)) => return Ok(task),
-            (passing, _) => task = passing.resume(Resume::Cont, 0)?,
+            (passing, _) => {
+                task = passing.resume(Resume::Cont, 0)?;
+                task.interrupt()?;
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod frame;
 pub mod identity;
 pub mod join;
+pub mod memory;
 pub mod version;
 pub mod wire;
 

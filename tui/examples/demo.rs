@@ -1,7 +1,7 @@
 //! The dashboard over an invented cluster, to look at it and to try its keys.
 //!
 //! `demo` runs it; `demo still` sends the same view all the time; `demo ends SECONDS` drops the source of views
-//! after a while.
+//! after a while; `demo panics` panics at the first request.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -33,7 +33,10 @@ fn main() -> Result<(), TerminalError> {
     thread::spawn(move || source(&events, &asked, still, ends));
     let app = App::new(Theme::from_environment(), 0);
     // A source that ended cannot be asked any more; the dashboard says so already.
-    run(Terminal::enter()?, app, &received, |request| drop(requests.send(request)))
+    run(Terminal::enter()?, app, &received, |request| {
+        assert!(words != ["panics"], "{request} was asked for");
+        drop(requests.send(request));
+    })
 }
 
 /// Sends views and answers requests until the dashboard ends.

@@ -13,7 +13,10 @@ use crate::terminal::{Terminal, TerminalError};
 /// How long the caller's events may wait: the time that one look for keys takes at most.
 const LOOK_MAX: Duration = Duration::from_millis(50);
 
-/// Events of one kind that are handled before the other kind and the screen get their turn.
+/// What the user is told when the caller's end of the events is gone.
+const SOURCE_ENDED: &str = "it went away; start the dashboard again";
+
+/// Keys, and as many events of the caller, that are handled before the screen gets its turn.
 const BATCH_MAX: usize = 256;
 
 /// How often the time is told, for messages to disappear.
@@ -52,42 +55,40 @@ pub fn run(
             screen.show(columns, rows, |buffer| draw::frame(&app, buffer)).map_err(TerminalError::Draw)?;
             pace.drawn(now);
         }
+        let mut batch = Vec::new();
         let mut within = pace.wait(now).unwrap_or(LOOK_MAX).min(LOOK_MAX);
-        for _ in 0..BATCH_MAX {
-            let Some(event) = terminal.next_event(within)? else { break };
+        while batch.len() < BATCH_MAX
+            && let Some(event) = terminal.next_event(within)?
+        {
             within = Duration::ZERO;
-            let now = start.elapsed();
-            match event {
-                Event::Resize { .. } => pace.resized(now),
-                _ => pace.urgent(now),
-            }
-            update(&mut app, Event::Tick(now));
-            match update(&mut app, event) {
-                Some(Request::Quit) => return Ok(()),
-                Some(request) => ask(request),
-                None => {}
+            batch.push(event);
+        }
+        while batch.len() < 2 * BATCH_MAX && !source_ended {
+            match events.try_recv() {
+                Ok(event) => batch.push(event),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    source_ended = true;
+                    batch.push(Event::Disconnected(SOURCE_ENDED.to_owned()));
+                }
             }
         }
         let now = start.elapsed();
         update(&mut app, Event::Tick(now));
-        for _ in 0..BATCH_MAX {
-            let event = match events.try_recv() {
-                Ok(event) => event,
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) if source_ended => break,
-                Err(TryRecvError::Disconnected) => {
-                    source_ended = true;
-                    Event::Disconnected("its connection ended; start `homing top` again".to_owned())
-                }
-            };
+        for event in batch {
             match event {
                 Event::View(_) => pace.changed(now, app.rate_hz()),
+                Event::Resize { .. } => pace.resized(now),
                 _ => pace.urgent(now),
             }
             match update(&mut app, event) {
-                Some(Request::Quit) => return Ok(()),
-                Some(request) => ask(request),
                 None => {}
+                Some(Request::Quit) => return Ok(()),
+                // Nobody is left to do it, so nobody would tell the user.
+                Some(request) if source_ended => {
+                    update(&mut app, Event::RequestDone(request, Err(SOURCE_ENDED.to_owned())));
+                }
+                Some(request) => ask(request),
             }
         }
     }

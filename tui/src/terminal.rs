@@ -1,8 +1,9 @@
 //! The real terminal: taken over and, whatever happens, given back as it was.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::terminal::{
@@ -13,8 +14,14 @@ use ratatui::crossterm::{event, execute};
 
 use crate::event::{Event, Key};
 
-/// True while a [`Terminal`] holds the terminal.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Bytes of messages that are held back while the dashboard is on the screen; later ones are dropped.
+const HELD_BACK_MAX: usize = 64 << 10;
+
+/// The thread whose [`Terminal`] holds the terminal, if one does.
+static OWNER: Mutex<Option<ThreadId>> = Mutex::new(None);
+
+/// Messages of panics in other threads, printed when the terminal is given back.
+static HELD_BACK: Mutex<String> = Mutex::new(String::new());
 
 /// The terminal of this process in raw mode, on its alternate screen; given back when dropped and on a panic.
 #[derive(Debug)]
@@ -56,7 +63,7 @@ impl Terminal {
             return Err(TerminalError::NotATerminal);
         }
         restore_on_panic();
-        TAKEN.store(true, Ordering::SeqCst);
+        *lock(&OWNER) = Some(thread::current().id());
         // From here on the guard puts back whatever was done.
         let terminal = Terminal(());
         let entered = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
@@ -78,7 +85,7 @@ impl Terminal {
     }
 
     /// The next key or resize within this time.
-    pub(crate) fn next_event(&self, within: std::time::Duration) -> Result<Option<Event>, TerminalError> {
+    pub(crate) fn next_event(&self, within: Duration) -> Result<Option<Event>, TerminalError> {
         if !event::poll(within).map_err(TerminalError::Read)? {
             return Ok(None);
         }
@@ -95,23 +102,37 @@ impl Drop for Terminal {
 /// Gives the terminal back as it was, if a [`Terminal`] holds it: for a caller that ends without unwinding, as
 /// after SIGTERM. A second call does nothing.
 pub fn restore() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
+    if lock(&OWNER).take().is_some() {
         // The terminal may be gone; there is nobody to tell then.
         let _ = execute!(io::stdout(), EndSynchronizedUpdate, Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
+        let _ = io::stderr().write_all(std::mem::take(&mut *lock(&HELD_BACK)).as_bytes());
     }
 }
 
-/// The message of a panic must appear on the ordinary screen, so the terminal is restored before it.
+/// The message of a panic must appear on the ordinary screen: the terminal is restored before it if the dashboard's
+/// own thread panics, and the message waits until the dashboard ends if another one does.
 fn restore_on_panic() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let print_message = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            let owner = *lock(&OWNER);
+            if owner.is_some_and(|owner| owner != thread::current().id()) {
+                let mut held_back = lock(&HELD_BACK);
+                if held_back.len() < HELD_BACK_MAX {
+                    held_back.push_str(&format!("{panic}\n"));
+                }
+                return;
+            }
             restore();
             print_message(panic);
         }));
     });
+}
+
+fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn translated(event: event::Event) -> Option<Event> {
@@ -171,6 +192,6 @@ mod tests {
     #[test]
     fn restoring_what_was_never_taken_does_nothing() {
         restore();
-        assert!(!TAKEN.load(Ordering::SeqCst));
+        assert!(lock(&OWNER).is_none());
     }
 }

@@ -10,6 +10,7 @@ use quinn::{
 };
 
 use super::EndpointError;
+use super::low_delay::LowDelayConfig;
 use crate::version::Versions;
 
 /// What an endpoint's connections are good at. It shapes what this side sends.
@@ -20,6 +21,16 @@ pub enum Profile {
     Latency,
     /// Memory pages: a full link, with a bounded queue in front of it so that others still get through.
     Bulk,
+}
+
+impl Profile {
+    /// How long what this side sends may queue on the way.
+    fn queue_target(self) -> Duration {
+        match self {
+            Profile::Latency => LATENCY_QUEUE_TARGET,
+            Profile::Bulk => BULK_QUEUE_TARGET,
+        }
+    }
 }
 
 /// How an endpoint differs from the usual.
@@ -112,6 +123,7 @@ fn transport(profile: Profile, limits: Limits) -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(idle))
         .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(LowDelayConfig { target: profile.queue_target() }))
         .ack_frequency_config(Some(acks));
     config
 }
@@ -133,6 +145,12 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// Longest that the peer may hold back an acknowledgement: it delays the repair of a lost last packet.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(5);
+
+/// A fifth of a full link's rate buys half of the delay (measured on 1 Gbit/s).
+const LATENCY_QUEUE_TARGET: Duration = Duration::from_millis(1);
+
+/// All but a few percent of the link's rate.
+const BULK_QUEUE_TARGET: Duration = Duration::from_millis(3);
 
 /// Packets that a receiver of pages may let pass without an acknowledgement.
 const BULK_ACK_THRESHOLD: VarInt = VarInt::from_u32(10);

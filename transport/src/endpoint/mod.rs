@@ -17,6 +17,7 @@ mod dial;
 mod error;
 mod join_limit;
 mod listener;
+mod low_delay;
 mod socket;
 mod tls;
 mod warden;

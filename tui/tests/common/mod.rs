@@ -1,4 +1,4 @@
-//! Views for the tests: a busy cluster, and one whose agent went away.
+//! A view in which everything happens, and how to look at what is made of it.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
 use ratatui::buffer::Buffer;

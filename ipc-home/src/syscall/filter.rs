@@ -1,0 +1,177 @@
+//! The seccomp filter of a body, generated from the table.
+//!
+//! ```text
+//! architecture? ─other─> kill                  x32 bit? ─set─> kill (number -1: ENOSYS, as the kernel says)
+//! allowed by its number? ─yes─> allow          nothing but the number was looked at: the kernel caches this
+//! inside the exempt code? ─yes─> allow
+//! by number: allow, notify or trace; three calls look at an argument as well
+//! ```
+
+use std::ops::Range;
+
+use super::classify::{Gate, Trap, gate};
+use super::table::{NR_END, row};
+use super::vocabulary::Class;
+
+mod bpf;
+
+pub use bpf::Instruction;
+use bpf::{
+    LEAVE, by_range, land, load, return_value, skip_if_above, skip_if_below, skip_if_equal,
+    skip_unless_any_bit, skip_unless_equal,
+};
+
+/// The filter for a body.
+///
+/// A trace action carries the call's number as its data.
+#[must_use]
+pub fn filter(exempt: Option<&ExemptCode>) -> Vec<Instruction> {
+    let mut code = guard().to_vec();
+    let first =
+        by_range(
+            &runs(allowed_by_number),
+            |allowed| {
+                if allowed { vec![return_value(RET_ALLOW)] } else { vec![LEAVE] }
+            },
+        );
+    code.extend(land(first));
+    if let Some(exempt) = exempt {
+        code.extend(allow_inside(exempt));
+    }
+    code.extend(by_range(&runs(further), |(gate, nr)| act(gate, nr)));
+    code
+}
+
+/// Code whose calls all run natively.
+///
+/// Anything the body can jump to may use it, so it must be mapped only while the body is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExemptCode {
+    high: u32,
+    first_low: u32,
+    last_low: u32,
+}
+
+impl ExemptCode {
+    /// Code at these addresses; the kernel reports the address *behind* a `syscall` instruction.
+    ///
+    /// None if the range is empty or crosses a multiple of 4 GiB: the filter compares 32 bits at a time.
+    #[must_use]
+    pub fn new(addresses: Range<u64>) -> Option<ExemptCode> {
+        let last = addresses.end.checked_sub(1)?;
+        let same_window = high_word(addresses.start) == high_word(last);
+        (addresses.start <= last && same_window).then(|| ExemptCode {
+            high: high_word(last),
+            first_low: low_word(addresses.start),
+            last_low: low_word(last),
+        })
+    }
+}
+
+/// Kills on another architecture and on x32 numbers; leaves the number in the accumulator.
+fn guard() -> [Instruction; 8] {
+    [
+        load(OFFSET_ARCH),
+        skip_if_equal(AUDIT_ARCH_X86_64, 1),
+        return_value(RET_KILL_PROCESS),
+        load(OFFSET_NR),
+        skip_if_below(X32_BIT, 3),
+        skip_unless_equal(u32::MAX, 1),
+        return_value(RET_ERRNO | ENOSYS),
+        return_value(RET_KILL_PROCESS),
+    ]
+}
+
+fn allow_inside(exempt: &ExemptCode) -> [Instruction; 7] {
+    [
+        load(OFFSET_IP + 4),
+        skip_unless_equal(exempt.high, 4),
+        load(OFFSET_IP),
+        skip_if_below(exempt.first_low, 2),
+        skip_if_above(exempt.last_low, 1),
+        return_value(RET_ALLOW),
+        load(OFFSET_NR),
+    ]
+}
+
+fn act(gate: Gate, nr: u32) -> Vec<Instruction> {
+    match gate {
+        Gate::Number(trap) => vec![action(trap, nr)],
+        Gate::AnyBit { arg, mask, set, clear } => {
+            vec![load(low_half(arg)), skip_unless_any_bit(mask, 1), action(set, nr), action(clear, nr)]
+        }
+        Gate::Zero { arg, zero, other } => {
+            vec![load(low_half(arg)), skip_unless_equal(0, 1), action(zero, nr), action(other, nr)]
+        }
+    }
+}
+
+fn action(trap: Trap, nr: u32) -> Instruction {
+    return_value(match trap {
+        Trap::Allow => RET_ALLOW,
+        Trap::Notify => RET_USER_NOTIF,
+        Trap::Trace => RET_TRACE | nr & RET_DATA,
+    })
+}
+
+/// Neighbouring numbers of equal meaning in one run; the last run reaches to the end of all numbers.
+fn runs<T: PartialEq>(meaning: impl Fn(u32) -> T) -> Vec<(u32, T)> {
+    let mut runs: Vec<(u32, T)> = Vec::new();
+    for nr in 0..=NR_END {
+        let meaning = meaning(nr);
+        if runs.last().is_none_or(|(_, last)| *last != meaning) {
+            runs.push((nr, meaning));
+        }
+    }
+    runs
+}
+
+fn gate_of(nr: u32) -> Gate {
+    gate(row(nr).map_or(Class::Refuse(libc::ENOSYS), |row| row.class))
+}
+
+fn allowed_by_number(nr: u32) -> bool {
+    gate_of(nr) == Gate::Number(Trap::Allow)
+}
+
+/// What the second search finds: the gate and, where it may trace, the number that the trace carries.
+///
+/// Numbers that the first search lets through never come here: they stand as notified, so that runs are long.
+fn further(nr: u32) -> (Gate, u32) {
+    match gate_of(nr) {
+        Gate::Number(Trap::Allow | Trap::Notify) => (Gate::Number(Trap::Notify), 0),
+        gate => (gate, nr),
+    }
+}
+
+fn low_half(arg: usize) -> u32 {
+    OFFSET_ARGS + 8 * u32::try_from(arg).expect("a call has six arguments")
+}
+
+fn high_word(address: u64) -> u32 {
+    u32::try_from(address >> 32).expect("half of 64 bits")
+}
+
+fn low_word(address: u64) -> u32 {
+    u32::try_from(address & u64::from(u32::MAX)).expect("half of 64 bits")
+}
+
+// Offsets in struct seccomp_data.
+const OFFSET_NR: u32 = 0;
+const OFFSET_ARCH: u32 = 4;
+const OFFSET_IP: u32 = 8;
+const OFFSET_ARGS: u32 = 16;
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const X32_BIT: u32 = 0x4000_0000;
+const ENOSYS: u32 = libc::ENOSYS.unsigned_abs();
+
+const RET_KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+const RET_ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
+const RET_USER_NOTIF: u32 = 0x7fc0_0000;
+const RET_TRACE: u32 = libc::SECCOMP_RET_TRACE;
+const RET_ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const RET_DATA: u32 = libc::SECCOMP_RET_DATA;
+
+#[cfg(test)]
+mod tests;
