@@ -1,5 +1,5 @@
 //! The `homing` command.
 
 fn main() -> std::process::ExitCode {
-    node_agent::cli::main(std::env::args_os()).into()
+    node_agent::cli::main(std::env::args_os())
 }

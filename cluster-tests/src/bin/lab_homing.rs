@@ -2,5 +2,5 @@
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    node_agent::cli::main(std::env::args_os()).into()
+    node_agent::cli::main(std::env::args_os())
 }

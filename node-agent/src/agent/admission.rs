@@ -1,43 +1,25 @@
 //! Letting new nodes in: the node that holds the cluster's authority redeems tokens and signs certificates.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use transport::endpoint::AgentEndpoint;
-use transport::identity::{Authority, AuthorityPin, JoinToken, TokenError, TokenRecord, TokenStore};
+use transport::identity::{Authority, TokenRecord};
 use transport::join::{JoinGrant, JoinRefusal, JoinReply, JoinRequest, answer, grant};
 
 use super::AgentError;
+use super::book::{Book, BookError, hex};
 use super::state::Event;
+use super::welcome::Welcome;
 use crate::api::{Response, TokenInfo};
-use crate::config::{self, ConfigError, Dirs};
+use crate::config::{self, Dirs};
 use crate::exit::{ExitCode, Failure};
-use crate::members::{Member, Members, node_id_from_hex, node_id_to_hex};
+use crate::members::{Member, Members};
 
 /// Decides who may join. Clones share one book.
 #[derive(Clone, Debug)]
 pub(super) struct Admitter(Option<Arc<Mutex<Desk>>>);
-
-/// What a joiner is told about the cluster, as the lines of a [`JoinGrant`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// The cluster's name.
-    pub cluster: String,
-    /// Whom it can dial.
-    pub members: Vec<Member>,
-}
-
-/// The tokens and the names that were given, as they are kept on disk.
-#[derive(Debug)]
-pub struct Book {
-    file: PathBuf,
-    tokens: TokenStore,
-    names: BTreeSet<String>,
-}
 
 #[derive(Debug)]
 struct Desk {
@@ -160,93 +142,8 @@ pub(super) async fn serve(endpoint: Arc<AgentEndpoint>, admitter: Admitter, even
     }
 }
 
-impl Welcome {
-    fn lines(&self) -> Vec<String> {
-        let member =
-            |Member { id, name, addr }: &Member| format!("member {} {name} {addr}", node_id_to_hex(*id));
-        let cluster = format!("cluster {}", self.cluster);
-        std::iter::once(cluster).chain(self.members.iter().map(member)).collect()
-    }
-
-    /// Reads the lines; those of no known kind are left out.
-    #[must_use]
-    pub fn parse(lines: &[String]) -> Welcome {
-        let mut welcome = Welcome { cluster: String::new(), members: Vec::new() };
-        for line in lines {
-            match line.split(' ').collect::<Vec<_>>().as_slice() {
-                ["cluster", name] => welcome.cluster = (*name).to_owned(),
-                ["member", id, name, addr] => {
-                    if let (Some(id), Ok(addr)) = (node_id_from_hex(id), addr.parse()) {
-                        welcome.members.push(Member { id, name: (*name).to_owned(), addr });
-                    }
-                }
-                _ => {}
-            }
-        }
-        welcome
-    }
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct BookFile {
-    tokens: Vec<TokenRecord>,
-    names: BTreeSet<String>,
-}
-
-impl Book {
-    /// Reads the book; an absent one is empty.
-    ///
-    /// # Errors
-    /// When the file is there but unusable.
-    pub fn load(file: PathBuf) -> Result<Book, ConfigError> {
-        let BookFile { tokens, names } = config::read_json(&file)?.unwrap_or_default();
-        Ok(Book { file, tokens: TokenStore::from_records(tokens), names })
-    }
-
-    /// Makes a token and writes the book.
-    ///
-    /// # Errors
-    /// When there are too many, or the book cannot be written.
-    pub fn create(&mut self, pin: AuthorityPin, ttl: Duration) -> Result<JoinToken, BookError> {
-        let token = self.tokens.create(pin, ttl, SystemTime::now()).map_err(BookError::Token)?;
-        self.save().map_err(BookError::Save)?;
-        Ok(token)
-    }
-
-    /// True if there was such a token.
-    fn revoke(&mut self, id: &str) -> Result<bool, ConfigError> {
-        let before = self.tokens.records().count();
-        let kept: Vec<TokenRecord> =
-            self.tokens.records().filter(|record| hex(record.id) != id).cloned().collect();
-        let found = kept.len() < before;
-        self.tokens = TokenStore::from_records(kept);
-        self.save()?;
-        Ok(found)
-    }
-
-    fn save(&self) -> Result<(), ConfigError> {
-        let tokens = self.tokens.records().cloned().collect();
-        config::write_json(&self.file, &BookFile { tokens, names: self.names.clone() })
-    }
-}
-
-/// Why there is no new token.
-#[derive(Debug, thiserror::Error)]
-pub enum BookError {
-    /// None is to be had.
-    #[error(transparent)]
-    Token(TokenError),
-    /// It could not be kept.
-    #[error(transparent)]
-    Save(ConfigError),
-}
-
 fn book_failure(what: &str, error: &BookError) -> Failure {
     Failure::from_error(ExitCode::Failed, what, error)
-}
-
-fn hex(id: [u8; 4]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unix_s(time: SystemTime) -> u64 {
@@ -256,7 +153,7 @@ fn unix_s(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use transport::NodeId;
-    use transport::identity::NodeIdentity;
+    use transport::identity::{NodeIdentity, TokenError};
 
     use super::*;
 

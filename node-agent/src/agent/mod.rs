@@ -32,7 +32,9 @@ use wardens::Nursery;
 mod access;
 mod admission;
 mod asks;
+mod book;
 mod care;
+mod conversation;
 mod families;
 mod local;
 mod log;
@@ -43,10 +45,12 @@ mod report;
 mod sample;
 mod state;
 mod wardens;
+mod welcome;
 mod why;
 
-pub use admission::{Book, Welcome};
+pub use book::{Book, BookError};
 pub use state::Agent;
+pub use welcome::Welcome;
 
 /// What an agent is started with.
 #[derive(Clone, Debug)]

@@ -8,16 +8,16 @@ use transport::NodeId;
 use tui::model::{EventLevel, MoveInProgress, ProcessRef};
 
 use super::access::{self, Caller};
+use super::conversation::converse;
 use super::log::About;
 use super::peers;
 use super::protocol::{PeerRequest, PeerResponse};
 use super::state::{Agent, Event, Reply, unix_ms};
-use super::wardens::Nursery;
 use crate::api::{MoveRequest, Response, Target};
 use crate::exit::{ExitCode, Failure};
-use crate::mover::{self, Action, Mover, Order, Outcome, PREPARE_MAX, Refusal};
+use crate::mover::{self, Action, Mover, Order, Outcome, Refusal};
 use crate::proc::Process;
-use crate::warden::control::{MoveReport, Offer, ToWarden};
+use crate::warden::control::{MoveReport, ToWarden};
 
 /// A move under way.
 #[derive(Debug)]
@@ -246,49 +246,6 @@ pub(super) fn answer(reply: &Reply, response: Response) {
     let _ = reply.try_send(response);
 }
 
-/// Talks to the home warden for one move, starting it if need be.
-async fn converse(
-    nursery: Arc<Nursery>,
-    (pid, start_ticks): (u32, u64),
-    mut commands: mpsc::Receiver<ToWarden>,
-    ticket: u64,
-    events: mpsc::Sender<Event>,
-) {
-    let tell = async |event| {
-        // Without an agent there is nobody to tell.
-        let _ = events.send(Event::Move { ticket, event }).await;
-    };
-    let deadline = tokio::time::Instant::now() + PREPARE_MAX;
-    let mut conversation = match nursery.home_warden(pid, start_ticks, deadline).await {
-        Ok(conversation) => conversation,
-        Err(error) => return tell(mover::Event::WardenLost(error.line())).await,
-    };
-    tell(mover::Event::WardenFound).await;
-    loop {
-        let heard = tokio::select! {
-            command = commands.recv() => match command {
-                None => return,
-                Some(command) => conversation.tell(&command).await.map(|()| None),
-            },
-            heard = conversation.hear() => heard.map(Some),
-        };
-        match heard {
-            Ok(None) => {}
-            Ok(Some(said)) => tell(mover::Event::WardenSaid(said)).await,
-            Err(error) => return tell(mover::Event::WardenLost(error.line())).await,
-        }
-    }
-}
-
-/// Answers a node that asks for a warden here.
-pub(super) async fn place(nursery: Arc<Nursery>, offer: Box<Offer>) -> PeerResponse {
-    let deadline = tokio::time::Instant::now() + GUEST_START_MAX;
-    match nursery.guest_warden(&offer, deadline).await {
-        Ok(accept) => PeerResponse::Accepted(accept),
-        Err(error) => PeerResponse::Refused(vec![Refusal::Warden { reason: error.line() }]),
-    }
-}
-
 fn moved_text(order: &Order, command: &str, report: &MoveReport) -> String {
     let Order { pid, from, to, .. } = order;
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
@@ -302,6 +259,3 @@ fn one_line(failure: &Failure) -> String {
 
 /// A mover has at most three things to say.
 const COMMANDS_MAX: usize = 4;
-
-/// Less than the asking node waits, so that the reason arrives there.
-const GUEST_START_MAX: Duration = Duration::from_secs(4);

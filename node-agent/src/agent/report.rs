@@ -9,9 +9,9 @@ use transport::NodeId;
 use transport::endpoint::{Connection, Peer};
 use tui::model::{EventLevel, Flow, FlowKind, Process, ProcessState};
 
+use super::conversation::place;
 use super::families::Family;
 use super::log::About;
-use super::moves;
 use super::peers::{self, remember};
 use super::protocol::{BodySample, Hello, PeerRequest, PeerResponse, Report};
 use super::state::{Agent, Event, unix_ms};
@@ -162,7 +162,7 @@ impl Agent {
                 let refusals = self.check_offer(id, &offer);
                 if refusals.is_empty() {
                     let nursery = Arc::clone(&self.nursery);
-                    tokio::spawn(async move { reply.send(moves::place(nursery, offer).await) });
+                    tokio::spawn(async move { reply.send(place(nursery, offer).await) });
                     return;
                 }
                 PeerResponse::Refused(refusals)

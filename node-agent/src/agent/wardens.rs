@@ -281,3 +281,6 @@ const STATUS_MAX: Duration = Duration::from_millis(900);
 
 /// Characters of a warden's last words that go into a message.
 const LOG_LINE_CHARS_MAX: usize = 400;
+
+#[cfg(test)]
+mod tests;

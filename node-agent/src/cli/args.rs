@@ -1,14 +1,18 @@
 //! The command line's grammar.
+//!
+//! The doc comments of verbs and flags are the help text.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::values;
+use super::warden_args::WardenArgs;
 use crate::config::{self, Dirs, Ports};
+use crate::dev::spec::NODE_INIT_VERB;
 
 /// Moves running programs between machines; whoever talks to them notices nothing.
 #[derive(Debug, Parser)]
@@ -35,7 +39,7 @@ pub struct Common {
     #[arg(long, global = true, env = "HOMING_STATE_DIR", value_name = "DIR", default_value = config::STATE_DIR)]
     pub state_dir: PathBuf,
     /// Give up waiting after this time, such as 500ms, 30s or 2m
-    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    #[arg(long, global = true, value_name = "TIME", value_parser = values::duration)]
     pub timeout: Option<Duration>,
     /// Say less
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -105,10 +109,10 @@ pub enum Verb {
     /// Keep one family at one node; started by an agent
     #[command(hide = true)]
     Warden(WardenArgs),
-    /// Be process 1 of a node on this machine; started by whoever makes the node
-    #[command(hide = true)]
+    /// Be the first process of a node of this machine
+    #[command(hide = true, name = NODE_INIT_VERB)]
     NodeInit {
-        /// What the node is to be, in JSON
+        /// The node, as JSON
         spec: String,
     },
 }
@@ -123,10 +127,10 @@ pub struct InitArgs {
     #[arg(long, default_value = "lab", value_parser = config::node_name)]
     pub cluster: String,
     /// Where the agent listens and where others reach it (UDP), such as 10.0.0.1:7749
-    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    #[arg(long, value_name = "IP:PORT", value_parser = values::listen)]
     pub listen: Option<SocketAddr>,
     /// How long the printed join token holds
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
     pub ttl: Duration,
 }
 
@@ -134,7 +138,7 @@ pub struct InitArgs {
 #[derive(Debug, Args)]
 pub struct JoinArgs {
     /// A member's address, IP or IP:PORT
-    #[arg(value_parser = listen)]
+    #[arg(value_parser = values::listen)]
     pub addr: SocketAddr,
     /// What `homing init` or `homing token create` printed there
     pub token: String,
@@ -142,7 +146,7 @@ pub struct JoinArgs {
     #[arg(long, value_parser = config::node_name)]
     pub name: Option<String>,
     /// Where the agent listens and where others reach it (UDP)
-    #[arg(long, value_name = "IP:PORT", value_parser = listen)]
+    #[arg(long, value_name = "IP:PORT", value_parser = values::listen)]
     pub listen: Option<SocketAddr>,
 }
 
@@ -232,7 +236,7 @@ pub enum TokenVerb {
     /// Print a token that adds one machine
     Create {
         /// How long it holds
-        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+        #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
         ttl: Duration,
     },
     /// List tokens that can still be used
@@ -243,98 +247,6 @@ pub enum TokenVerb {
         id: String,
     },
 }
-
-/// `homing warden`.
-#[derive(Clone, Debug, Args)]
-pub struct WardenArgs {
-    /// Which end of the family.
-    #[command(subcommand)]
-    pub side: WardenSide,
-}
-
-/// Which end of a family a warden keeps.
-#[derive(Clone, Debug, Subcommand)]
-pub enum WardenSide {
-    /// Trace the deputy and grant epochs
-    Home {
-        /// The family's first process
-        #[arg(long)]
-        pid: u32,
-        /// What holds for both ends.
-        #[command(flatten)]
-        common: WardenCommon,
-    },
-    /// Trace the body: reads an `Offer` frame from standard input, answers an `Accept` frame on standard output,
-    /// then lives on its socket
-    Guest {
-        /// What holds for both ends.
-        #[command(flatten)]
-        common: WardenCommon,
-    },
-}
-
-/// What a warden of either side is told by its agent.
-#[derive(Clone, Debug, Args)]
-pub struct WardenCommon {
-    /// Where it listens for its agent: a file of the run directory's `wardens`
-    #[arg(long, value_name = "PATH")]
-    pub control: PathBuf,
-    /// The address of its UDP socket
-    #[arg(long)]
-    pub ip: IpAddr,
-    /// The UDP ports it may use
-    #[arg(long, value_name = "A-B", default_value = config::WARDEN_PORTS)]
-    pub ports: Ports,
-    /// This node's name
-    #[arg(long)]
-    pub node_name: String,
-    /// This node's id, 64 hexadecimal digits
-    #[arg(long, value_name = "HEX")]
-    pub node_id: NodeIdArg,
-    /// Let processes of uid 0 move
-    #[arg(long)]
-    pub allow_root: bool,
-}
-
-/// A node's id in full on a command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeIdArg(pub transport::NodeId);
-
-impl FromStr for NodeIdArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<NodeIdArg, String> {
-        let id = crate::members::node_id_from_hex(text);
-        id.map(NodeIdArg).ok_or_else(|| "a node id has 64 hexadecimal digits".into())
-    }
-}
-
-fn listen(text: &str) -> Result<SocketAddr, String> {
-    let addr = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, config::AGENT_PORT).into()));
-    let addr: SocketAddr =
-        addr.map_err(|_| format!("`{text}` is no address such as 10.0.0.1 or 10.0.0.1:7749"))?;
-    if addr.ip().is_unspecified() || addr.port() == 0 {
-        return Err(format!("others cannot reach `{text}`; give one address of this machine and a port"));
-    }
-    Ok(addr)
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let parsed = number.parse::<u64>().ok().and_then(|number| match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "" | "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        "h" => number.checked_mul(3600).map(Duration::from_secs),
-        "d" => number.checked_mul(86_400).map(Duration::from_secs),
-        _ => None,
-    });
-    let parsed = parsed.filter(|&time| time > Duration::ZERO && time <= DURATION_MAX);
-    parsed.ok_or_else(|| format!("`{text}` is no time such as 500ms, 30s, 2m or 1h, of at most a year"))
-}
-
-const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 #[cfg(test)]
 mod tests {
@@ -393,30 +305,5 @@ mod tests {
         let cli = Cli::try_parse_from(["homing", "run", "--", "grep", "--json", "-q", "--", "x"]).unwrap();
         let Verb::Run(run) = cli.verb else { panic!("not run") };
         assert_eq!(run.command, ["grep", "--json", "-q", "--", "x"]);
-    }
-
-    #[test]
-    fn times_have_units() {
-        for (text, millis) in [("500ms", 500), ("3", 3000), ("3s", 3000), ("2m", 120_000), ("1h", 3_600_000)]
-        {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for bad in ["", "s", "1w", "-1s", "0", "99999999999999999999s", "1.5s"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_warden_is_told_where_it_lives() {
-        let id = "ab".repeat(32);
-        let line = format!(
-            "homing warden home --pid 7 --control /r/wardens/7.sock --ip 10.0.0.1 --ports 1-2 --node-name a --node-id {id}"
-        );
-        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        let Verb::Warden(WardenArgs { side: WardenSide::Home { pid: 7, common } }) = cli.verb else {
-            panic!("not a home warden")
-        };
-        assert_eq!(common.node_id.0.0, [0xab; 32]);
-        assert!(!common.allow_root);
     }
 }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::process;
 use std::time::Duration;
 
 use clap::Parser;
@@ -12,7 +13,7 @@ use clap::error::ErrorKind;
 use crate::agent::{self, AgentError};
 use crate::api::client::Client;
 use crate::config::{NodeFile, read_json};
-use crate::dev::init;
+use crate::dev;
 use crate::exit::{ExitCode, Failure};
 use crate::job;
 
@@ -23,22 +24,29 @@ mod movement;
 mod show;
 mod table;
 mod top;
+mod values;
+pub mod warden_args;
 
-use args::{AgentArgs, Cli, Color, Common, Verb, WardenArgs, WardenSide};
+use args::{AgentArgs, Cli, Color, Common, Verb};
+use warden_args::{WardenArgs, WardenSide};
 
 /// Runs `homing` with these arguments, the program's name first, and says how it ended.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn main(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return misunderstood(&error, &args),
+        Err(error) => return misunderstood(&error, &args).into(),
     };
+    if let Verb::NodeInit { spec } = &cli.verb {
+        // It tells its starter what went wrong; standard error is the starter's own.
+        return dev::init::main(spec).into();
+    }
     match dispatch(cli) {
-        Ok(()) => ExitCode::Done,
+        Ok(()) => ExitCode::Done.into(),
         Err(failure) => {
             // With standard error gone there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "homing: {failure}");
-            failure.code
+            failure.code.into()
         }
     }
 }
@@ -63,10 +71,7 @@ fn dispatch(Cli { common, verb }: Cli) -> Result<(), Failure> {
         Verb::Events(args) => show::events(&common, &args),
         Verb::Token(verb) => wait(&common, cluster::token(&common, verb)),
         Verb::Warden(args) => keep(&args),
-        Verb::NodeInit { spec } => match init::main(&spec) {
-            ExitCode::Done => Ok(()),
-            code => Err(Failure::new(code, "the node has ended", "its starter has been told why")),
-        },
+        Verb::NodeInit { .. } => Ok(()),
     }
 }
 
