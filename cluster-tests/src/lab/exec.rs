@@ -1,14 +1,14 @@
 //! Programs started at a node from outside.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use super::stream::Stream;
 use super::{LabError, LabNode, process};
 
 /// A program to be run at a node.
@@ -97,7 +97,7 @@ impl Running {
         self.pid
     }
 
-    /// Its pid as this process sees it.
+    /// Its pid as this process sees it; 0 if it ended before it could be looked up.
     #[must_use]
     pub fn outer_pid(&self) -> u32 {
         self.outer_pid
@@ -244,60 +244,6 @@ fn shell_code(status: ExitStatus) -> i32 {
 
 fn run_error(program: &str, source: io::Error) -> LabError {
     LabError::Run { program: program.to_owned(), source }
-}
-
-/// What a pipe has given so far, read by a thread that ends with the pipe.
-#[derive(Debug)]
-struct Stream {
-    shared: Arc<(Mutex<Content>, Condvar)>,
-    _reader: JoinHandle<()>,
-}
-
-#[derive(Debug, Default)]
-struct Content {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Stream {
-    fn read(mut pipe: impl Read + Send + 'static) -> Stream {
-        let shared = Arc::new((Mutex::new(Content::default()), Condvar::new()));
-        let writer = Arc::clone(&shared);
-        let reader = thread::spawn(move || {
-            let mut buffer = vec![0; 64 * 1024];
-            loop {
-                let count = pipe.read(&mut buffer).unwrap_or(0);
-                let mut content = writer.0.lock().expect("no reader of it panics");
-                content.bytes.extend_from_slice(&buffer[..count]);
-                content.ended = count == 0;
-                writer.1.notify_all();
-                if content.ended {
-                    return;
-                }
-            }
-        });
-        Stream { shared, _reader: reader }
-    }
-
-    fn wait(&self, patience: Duration, condition: impl Fn(&[u8]) -> bool) -> bool {
-        self.wait_until(Instant::now() + patience, |content| condition(&content.bytes) || content.ended);
-        condition(&self.shared.0.lock().expect("no reader of it panics").bytes)
-    }
-
-    fn wait_end(&self, deadline: Instant) -> bool {
-        self.wait_until(deadline, |content| content.ended)
-    }
-
-    fn wait_until(&self, deadline: Instant, condition: impl Fn(&Content) -> bool) -> bool {
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let content = self.shared.0.lock().expect("no reader of it panics");
-        let waited = self.shared.1.wait_timeout_while(content, patience, |content| !condition(content));
-        !waited.expect("no reader of it panics").1.timed_out()
-    }
-
-    fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.shared.0.lock().expect("no reader of it panics").bytes)
-    }
 }
 
 /// Where programs tell their pids, at every node.

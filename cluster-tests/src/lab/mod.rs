@@ -10,6 +10,7 @@ mod failure;
 mod node;
 mod process;
 mod stay;
+mod stream;
 mod traces;
 
 use std::path::{Path, PathBuf};
