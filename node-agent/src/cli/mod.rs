@@ -38,8 +38,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         Err(error) => return misunderstood(&error, &args).into(),
     };
     if let Verb::NodeInit { spec } = &cli.verb {
-        // It ends as the node's own command does.
-        return u8::try_from(dev::init::main(spec)).unwrap_or(1).into();
+        // It tells its starter what went wrong; standard error is the starter's own.
+        return dev::init::main(spec).into();
     }
     match dispatch(cli) {
         Ok(()) => ExitCode::Done.into(),

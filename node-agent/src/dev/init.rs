@@ -20,15 +20,17 @@ use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::exit::{ExitCode, chain};
+
 use super::interface::{self, InterfaceError};
 use super::root::{self, RootError};
 use super::spec::{CommandSpec, NODE_INTERFACE, NodeSpec, Report, Walls};
 
-/// Runs the verb: `spec` is its argument. Returns the exit code.
+/// Runs the verb: `spec` is its argument. What went wrong is told to the starter as [`Report::Failed`].
 ///
 /// Must be called before the process has a second thread.
 #[must_use]
-pub fn main(spec: &str) -> i32 {
+pub fn main(spec: &str) -> ExitCode {
     let result = match serde_json::from_str::<NodeSpec>(spec) {
         Ok(spec) => match spec.walls {
             Walls::Namespaces { clock_ahead_s } => hold(&spec, clock_ahead_s),
@@ -43,29 +45,30 @@ pub fn main(spec: &str) -> i32 {
 }
 
 /// The holder: makes the namespaces and waits for the init in them.
-fn hold(spec: &NodeSpec, clock_ahead_s: i64) -> Result<i32, InitError> {
+fn hold(spec: &NodeSpec, clock_ahead_s: i64) -> Result<ExitCode, InitError> {
     let walls = Flags::NET | Flags::MOUNT | Flags::UTS | Flags::IPC | Flags::PID | Flags::TIME;
     namespaces::unshare(walls)?;
     namespaces::set_clock_offsets(clock_ahead_s, clock_ahead_s)?;
-    let child = namespaces::fork_child(|| match namespaces::die_with_parent() {
-        Ok(()) => init(spec),
-        Err(error) => fail(&error.into()),
+    let child = namespaces::fork_child(|| {
+        let code = namespaces::die_with_parent().map_or_else(|error| fail(&error.into()), |()| init(spec));
+        code as i32
     })?;
     report(&Report::Created { init: child.get() });
-    Ok(shell_code(namespaces::wait_child(child)?))
+    let ended = namespaces::wait_child(child)?;
+    Ok(if ended.success() { ExitCode::Done } else { ExitCode::Failed })
 }
 
 /// Process 1: builds the node, then serves until the starter is gone.
-fn init(spec: &NodeSpec) -> i32 {
+fn init(spec: &NodeSpec) -> ExitCode {
     if !wait_for_link() {
-        return 0;
+        return ExitCode::Done;
     }
     let served = build(spec).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(InitError::Loop)?.block_on(serve(spec))
     });
     match served {
-        Ok(()) => 0,
+        Ok(()) => ExitCode::Done,
         Err(error) => fail(&error),
     }
 }
@@ -175,14 +178,9 @@ fn report(report: &Report) {
     let _ = io::stdout().write_all(line.as_bytes());
 }
 
-fn fail(error: &InitError) -> i32 {
-    report(&Report::Failed { reason: causes(error) });
-    1
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+fn fail(error: &InitError) -> ExitCode {
+    report(&Report::Failed { reason: chain(error) });
+    ExitCode::Failed
 }
 
 /// What kept the node from being made; sent to the starter as text.

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use super::switch::{Switch, SwitchError};
 pub struct Node {
     child: Child,
     alive: Option<ChildStdin>,
-    reports: Receiver<Report>,
+    reports: Mutex<Receiver<Report>>,
     init: u32,
 }
 
@@ -50,7 +51,7 @@ impl Node {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(NodeError::Start)?;
         let alive = child.stdin.take();
-        let reports = listen(child.stdout.take().expect("its output is a pipe"));
+        let reports = Mutex::new(listen(child.stdout.take().expect("its output is a pipe")));
         let mut node = Node { child, alive, reports, init: 0 };
         match node.expect_report()? {
             Report::Created { init } => node.init = locate(init).map_err(NodeError::Locate)?,
@@ -72,7 +73,7 @@ impl Node {
 
     /// The exit code of the node's command, once it has ended; waits for `patience` at most.
     pub fn command_ended(&self, patience: Duration) -> Option<i32> {
-        match self.reports.recv_timeout(patience) {
+        match self.next_report(patience) {
             Ok(Report::CommandEnded { code }) => Some(code),
             _ => None,
         }
@@ -84,8 +85,12 @@ impl Node {
         alive.flush()
     }
 
-    fn expect_report(&mut self) -> Result<Report, NodeError> {
-        match self.reports.recv_timeout(START_PATIENCE) {
+    fn next_report(&self, patience: Duration) -> Result<Report, RecvTimeoutError> {
+        self.reports.lock().expect("waiting for a report does not panic").recv_timeout(patience)
+    }
+
+    fn expect_report(&self) -> Result<Report, NodeError> {
+        match self.next_report(START_PATIENCE) {
             Ok(Report::Failed { reason }) => Err(NodeError::Failed { reason }),
             Ok(report) => Ok(report),
             Err(RecvTimeoutError::Timeout) => Err(NodeError::Silent),

@@ -42,6 +42,12 @@ impl Uplink {
         Err(UplinkError::Full)
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
     /// The address of machine `host` in this network; this machine itself is 1.
     #[must_use]
     pub fn address(&self, host: u8) -> Address {

@@ -1,0 +1,145 @@
+//! Scenarios: a program that is moved while it works does what it does natively.
+//!
+//! [`check`] runs the program at its home twice, once left alone and once moved along a route, and compares.
+
+mod difference;
+mod journey;
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::lab::{Finished, Lab, LabError, LabNode, Program, Running, Work};
+pub use difference::Difference;
+pub use journey::{Journey, Stop};
+
+/// A program with all that it is given, and where it is moved.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What is run at `n1`.
+    pub program: Program,
+    /// Its standard input.
+    pub input: Vec<u8>,
+    /// Files of `n1` that are written anew before each run: path and content.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Where it goes, in turn; repeated `rounds` times.
+    pub route: Vec<Stop>,
+    /// How often the route is taken.
+    pub rounds: usize,
+    /// How long it is left at each stop; the run ends earlier if the program does.
+    pub dwell: Duration,
+    /// Whether it computes all the time, which decides how a stay is proved.
+    pub work: Work,
+    /// After which time a run has failed.
+    pub patience: Duration,
+}
+
+impl Scenario {
+    /// A scenario without input, files and moves.
+    #[must_use]
+    pub fn new(program: Program) -> Scenario {
+        Scenario {
+            program,
+            input: Vec::new(),
+            files: Vec::new(),
+            route: Vec::new(),
+            rounds: 0,
+            dwell: DEFAULT_DWELL,
+            work: Work::Computes,
+            patience: DEFAULT_PATIENCE,
+        }
+    }
+
+    /// Moves it along `route`, `rounds` times.
+    #[must_use]
+    pub fn along(mut self, route: &[Stop], rounds: usize) -> Scenario {
+        self.route = route.to_vec();
+        self.rounds = rounds;
+        self
+    }
+}
+
+/// What a scenario must show beyond the output and status of the native run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expect {
+    /// The program's exit code, native and moved.
+    pub code: i32,
+    /// Moves completed before the program ended.
+    pub moves_min: usize,
+    /// Part of its user CPU time, as sampled before each move, that was spent away; 0 to 1.
+    pub away_share_min: f64,
+}
+
+/// Runs `scenario` natively and moved, and compares both with each other and with `expect`.
+///
+/// # Errors
+/// [`CheckError`]: the first thing that was not as it must be.
+pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, CheckError> {
+    let native = start(lab.node(1), scenario)?.finish(scenario.patience)?;
+    if native.code != expect.code {
+        return Err(CheckError::Code {
+            run: "native",
+            code: native.code,
+            expected: expect.code,
+            errors: text(&native),
+        });
+    }
+    let mut running = start(lab.node(1), scenario)?;
+    let journey = Journey::take(lab, scenario, &mut running)?;
+    let moved = running.finish(scenario.patience)?;
+    if moved.code != expect.code {
+        return Err(CheckError::Code {
+            run: "moved",
+            code: moved.code,
+            expected: expect.code,
+            errors: text(&moved),
+        });
+    }
+    if let Some(difference) = Difference::between(&native.output, &moved.output) {
+        return Err(CheckError::Output(difference));
+    }
+    if journey.moves < expect.moves_min {
+        return Err(CheckError::TooFewMoves { moves: journey.moves, expected: expect.moves_min });
+    }
+    if journey.away_share() < expect.away_share_min {
+        return Err(CheckError::TooMuchAtHome {
+            share: journey.away_share(),
+            expected: expect.away_share_min,
+        });
+    }
+    Ok(journey)
+}
+
+/// How a scenario failed.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "each text says it")]
+pub enum CheckError {
+    #[error("the lab failed")]
+    Lab(#[from] LabError),
+    #[error("the {run} run ended with {code}, not {expected}; its errors: {errors}")]
+    Code { run: &'static str, code: i32, expected: i32, errors: String },
+    #[error("the moved run's output differs from the native run's: {0}")]
+    Output(Difference),
+    #[error("move {number} to {to} failed with exit code {code}: {reason}")]
+    Move { number: usize, to: String, code: i32, reason: String },
+    #[error("only {moves} moves were completed before the program ended, not {expected}")]
+    TooFewMoves { moves: usize, expected: usize },
+    #[error("only {share:.2} of the CPU time was spent away, not {expected:.2}")]
+    TooMuchAtHome { share: f64, expected: f64 },
+}
+
+fn start(home: &LabNode, scenario: &Scenario) -> Result<Running, LabError> {
+    for (path, content) in &scenario.files {
+        home.write_file(path, content)?;
+    }
+    let mut running = home.exec(&scenario.program)?;
+    running.feed(scenario.input.clone());
+    Ok(running)
+}
+
+fn text(finished: &Finished) -> String {
+    String::from_utf8_lossy(&finished.errors).trim().to_owned()
+}
+
+const DEFAULT_DWELL: Duration = Duration::from_millis(200);
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(120);

@@ -1,0 +1,110 @@
+//! The lab's nodes as a cluster: joined with the real `init` and the line that it prints.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::exec::{Finished, Program, User};
+use super::{Lab, LabError, LabNode, homing, process};
+
+impl Lab {
+    /// Makes a cluster of all nodes and waits until `n1` sees every one of them.
+    ///
+    /// Agents run below the nodes' process 1, in sessions of their own, so that one can be killed alone; they log to
+    /// [`AGENT_LOG`]. Processes of uid 0 may move.
+    ///
+    /// # Errors
+    /// [`LabError::Homing`] with what a command said, [`LabError::Late`] when a node is not seen in time.
+    pub fn start_cluster(&self) -> Result<(), LabError> {
+        let [first, others @ ..] = self.nodes() else { return Ok(()) };
+        done(first, &["init", "--name", first.name(), "--listen", &listen(first)])?;
+        first.start_agent()?;
+        for node in others {
+            // `homing join ADDRESS TOKEN`, as it would be typed.
+            let line = done(first, &["token", "create"])?.text();
+            let (own, mut join) = (listen(node), line.split_whitespace().skip(1).collect::<Vec<_>>());
+            join.extend(["--name", node.name(), "--listen", &own]);
+            done(node, &join)?;
+            node.start_agent()?;
+        }
+        self.wait_for_members()
+    }
+
+    fn wait_for_members(&self) -> Result<(), LabError> {
+        let deadline = Instant::now() + JOIN_PATIENCE;
+        loop {
+            let listed = done(self.node(1), &["nodes", "--json"])?.output;
+            let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap_or_default();
+            let nodes = listed["nodes"].as_array();
+            let up = nodes.map_or(0, |nodes| nodes.iter().filter(|node| node["state"] == UP).count());
+            if up == self.nodes().len() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let program = format!("homing nodes --json, {listed}");
+                return Err(LabError::Late { program, what: "listed all nodes", patience: JOIN_PATIENCE });
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+impl LabNode {
+    /// Starts the node's agent and waits until it answers.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] when it does not; its log is in the text.
+    pub fn start_agent(&self) -> Result<(), LabError> {
+        let start = format!("setsid \"$0\" agent --allow-root </dev/null >>{AGENT_LOG} 2>&1 &");
+        let start = Program::new("sh").args(&["-c", &start, &homing()?.to_string_lossy()]).user(User::Root);
+        self.exec(&start)?.finish(START_PATIENCE)?;
+        let deadline = Instant::now() + START_PATIENCE;
+        while self.homing(&["nodes"])?.code != 0 {
+            if Instant::now() > deadline {
+                let log = self.read_file(AGENT_LOG).unwrap_or_default();
+                let program = format!("the agent of {}, {}", self.name(), String::from_utf8_lossy(&log));
+                return Err(LabError::Late { program, what: "answered", patience: START_PATIENCE });
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// The node's agent, as this process numbers it; none if it does not run.
+    #[must_use]
+    pub fn agent_pid(&self) -> Option<u32> {
+        let namespace = process::pid_namespace(self.init_pid()).ok()?;
+        process::all_processes().into_iter().find(|pid| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split('\0').nth(1) == Some("agent")
+                && process::pid_namespace(*pid).is_ok_and(|other| other == namespace)
+        })
+    }
+}
+
+/// Runs a `homing` command that must succeed.
+fn done(node: &LabNode, args: &[&str]) -> Result<Finished, LabError> {
+    let finished = node.homing(args)?;
+    if finished.code == 0 {
+        return Ok(finished);
+    }
+    Err(LabError::Homing {
+        node: node.name().to_owned(),
+        command: args.join(" "),
+        code: finished.code,
+        reason: String::from_utf8_lossy(&finished.errors).trim().to_owned(),
+    })
+}
+
+fn listen(node: &LabNode) -> String {
+    format!("{}:{AGENT_PORT}", node.address())
+}
+
+/// Where every node's agent logs.
+pub const AGENT_LOG: &str = "/var/log/homing.log";
+
+const AGENT_PORT: u16 = 7749;
+const UP: &str = "ok";
+const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);

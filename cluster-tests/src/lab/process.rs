@@ -1,0 +1,102 @@
+//! What `/proc` says about processes of nodes, from this process's own pid namespace.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::LabError;
+
+/// What a process has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory in KiB.
+    pub resident_kib: u64,
+    /// Time in user mode of all threads, in clock ticks.
+    pub user_ticks: u64,
+}
+
+/// Reads the usage of a process by its number here.
+///
+/// # Errors
+/// [`LabError::Process`] when it is gone.
+pub fn usage(pid: u32) -> Result<Usage, LabError> {
+    let failed = |source| LabError::Process { pid, source };
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
+    // The command name may hold spaces and brackets; what follows its last bracket does not.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+    let user_ticks = fields.and_then(|mut fields| fields.nth(11)?.parse().ok());
+    let user_ticks = user_ticks.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    let resident_kib = status_field(pid, "VmRSS:").map_err(failed)?;
+    // A zombie has no memory and no such line.
+    let resident_kib = resident_kib.first().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    Ok(Usage { resident_kib, user_ticks })
+}
+
+/// The number here of the process that is `pid` in the pid namespace of process `init`.
+pub(super) fn outer_pid(init: u32, pid: u32) -> Option<u32> {
+    let namespace = pid_namespace(init).ok()?;
+    let pid_there = pid.to_string();
+    all_processes().into_iter().find(|&candidate| {
+        let is_there = pid_namespace(candidate).is_ok_and(|other| other == namespace);
+        is_there && numbers(candidate).last() == Some(&pid_there)
+    })
+}
+
+/// The number of process `pid` in the innermost pid namespace that it is in.
+pub(super) fn inner_pid(pid: u32) -> Option<u32> {
+    numbers(pid).last()?.parse().ok()
+}
+
+/// Processes in pid namespaces below that of process `init`, without those that are process 1 there.
+pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
+    let own = pid_namespace(init).map_err(|source| LabError::Process { pid: init, source })?;
+    // The node's own `/proc` shows its processes and those of namespaces below its own, and no others.
+    let visible = PathBuf::from(format!("/proc/{init}/root/proc"));
+    let seen = processes_of(&visible).into_iter();
+    let mut inner: BTreeSet<PathBuf> =
+        seen.filter_map(|pid| fs::read_link(visible.join(format!("{pid}/ns/pid"))).ok()).collect();
+    inner.remove(&own);
+    let is_inner = |&pid: &u32| {
+        pid_namespace(pid).is_ok_and(|namespace| inner.contains(&namespace))
+            && inner_pid(pid).is_some_and(|number| number != 1)
+    };
+    Ok(all_processes().into_iter().filter(is_inner).collect())
+}
+
+/// Ends a process by SIGKILL, by its number here, if it is still there.
+pub fn kill(pid: u32) {
+    if pid != 0 {
+        let mut kill = Command::new("/bin/sh");
+        kill.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]).stderr(Stdio::null());
+        // It may have ended by itself in the meantime.
+        let _ = kill.status();
+    }
+}
+
+/// The pid namespace of a process, as the kernel names it.
+pub(super) fn pid_namespace(pid: u32) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid"))
+}
+
+/// All processes that are visible here.
+pub(super) fn all_processes() -> Vec<u32> {
+    processes_of(Path::new("/proc"))
+}
+
+fn processes_of(proc: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The numbers of a process, from this process's namespace inwards.
+fn numbers(pid: u32) -> Vec<String> {
+    status_field(pid, "NSpid:").unwrap_or_default()
+}
+
+fn status_field(pid: u32, name: &str) -> io::Result<Vec<String>> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.unwrap_or_default().split_whitespace().map(str::to_owned).collect())
+}

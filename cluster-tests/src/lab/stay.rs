@@ -1,0 +1,75 @@
+//! The proof that a family is away, taken from outside homing.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::process::{self, Usage};
+use super::{LabError, LabNode, usage};
+
+/// A proven stay: the process at home neither holds memory nor computes, and its body at the guest does compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// The body, as this process numbers it.
+    pub body: u32,
+    /// Resident memory of the process at home, in KiB.
+    pub home_resident_kib: u64,
+    /// User time that the body gained while the process at home gained none, in clock ticks.
+    pub gained_ticks: u64,
+}
+
+impl Stay {
+    /// Proves that the process numbered `home` here has its body at `guest`.
+    ///
+    /// # Errors
+    /// [`LabError::NotAway`] when there is no body of that number at `guest`, when the process at home holds more than
+    /// [`HOME_RESIDENT_KIB_MAX`] or computes, or when a body that should compute has not done so for `patience`.
+    pub fn prove(home: u32, guest: &LabNode, work: Work, patience: Duration) -> Result<Stay, LabError> {
+        let not_away = |reason: String| LabError::NotAway { reason };
+        let number = process::inner_pid(home);
+        let body = guest.bodies()?.into_iter().find(|&body| process::inner_pid(body) == number);
+        let body = body.ok_or_else(|| not_away(format!("no body {number:?} at {}", guest.name())))?;
+        let (home_before, body_before) = (usage(home)?, usage(body)?);
+        let deadline = Instant::now() + patience;
+        loop {
+            let Usage { resident_kib, user_ticks } = usage(home)?;
+            if resident_kib > HOME_RESIDENT_KIB_MAX {
+                return Err(not_away(format!("process {home} at home holds {resident_kib} KiB")));
+            }
+            if user_ticks != home_before.user_ticks {
+                return Err(not_away(format!("process {home} computes at home")));
+            }
+            let gained_ticks = usage(body)?.user_ticks - body_before.user_ticks;
+            if gained_ticks >= work.gain_ticks_min() {
+                return Ok(Stay { body, home_resident_kib: resident_kib, gained_ticks });
+            }
+            if Instant::now() > deadline {
+                return Err(not_away(format!("the body gained {gained_ticks} ticks in {patience:?}")));
+            }
+            thread::sleep(SAMPLE_INTERVAL);
+        }
+    }
+}
+
+/// What a program does most of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It computes: a stay shows in the CPU time of its body.
+    Computes,
+    /// It waits: a stay shows in where its memory is.
+    Waits,
+}
+
+impl Work {
+    fn gain_ticks_min(self) -> u64 {
+        match self {
+            // Two ticks could be one sample that straddles a tick; five are work.
+            Work::Computes => 5,
+            Work::Waits => 0,
+        }
+    }
+}
+
+/// What a process at home may hold while its body is away.
+pub const HOME_RESIDENT_KIB_MAX: u64 = 1024;
+
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
