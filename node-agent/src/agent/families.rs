@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use transport::Epoch;
+
 use crate::warden::control::{WardenRole, WardenStatus};
 
 /// Families by their warden's socket.
@@ -41,6 +43,21 @@ impl Families {
             family.status = WardenStatus { calls, call_bytes, ..status };
         }
         false
+    }
+
+    /// A move of a process of this node has ended there: what was asked a moment ago is out of date.
+    pub(super) fn moved(&mut self, pid: u32, at: &str, epoch: Epoch) {
+        self.0.retain(|_, family| {
+            let status = &mut family.status;
+            let is_it =
+                status.role == WardenRole::Home && status.processes.iter().any(|process| process.pid == pid);
+            if is_it {
+                at.clone_into(&mut status.at);
+                (status.epoch, status.moving) = (epoch, false);
+            }
+            // At home it is a plain program again, and its warden ends.
+            !is_it || at != status.home_name
+        });
     }
 
     /// Drops the family of a warden that is gone.
@@ -82,7 +99,7 @@ const ELAPSED_MIN_S: f32 = 0.5;
 mod tests {
     use std::time::Duration;
 
-    use transport::{Epoch, NodeId, ProcessId};
+    use transport::{NodeId, ProcessId};
 
     use super::*;
     use crate::warden::control::ProcessStatus;
