@@ -145,15 +145,6 @@ impl Thread {
     }
 }
 
-/// A call that is under way at home while its body is frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InFlight {
-    /// The thread.
-    pub tid: u32,
-    /// Its number.
-    pub seq: u64,
-}
-
 /// What there is to tell home, or to do for the warden.
 #[derive(Debug)]
 pub enum Effect {
