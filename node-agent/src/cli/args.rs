@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::values;
 use super::warden_args::WardenArgs;
 use crate::config::{self, Dirs, Ports};
+use crate::dev::keeper::DEV_KEEPER_VERB;
 use crate::dev::spec::NODE_INIT_VERB;
 
 /// Moves running programs between machines; whoever talks to them notices nothing.
@@ -101,6 +102,8 @@ pub enum Verb {
     Doctor(ReadArgs),
     /// Watch nodes, processes and flows in the terminal
     Top,
+    /// Make nodes on this machine, to try things out
+    Dev(DevArgs),
     /// Tell what happened, and why
     Events(EventsArgs),
     /// Make, list or revoke join tokens
@@ -109,6 +112,13 @@ pub enum Verb {
     /// Keep one family at one node; started by an agent
     #[command(hide = true)]
     Warden(WardenArgs),
+    /// Hold the nodes of `dev`; started by it
+    #[command(hide = true, name = DEV_KEEPER_VERB)]
+    DevKeeper {
+        /// How many
+        #[arg(long)]
+        nodes: u8,
+    },
     /// Be the first process of a node of this machine
     #[command(hide = true, name = NODE_INIT_VERB)]
     NodeInit {
@@ -159,6 +169,23 @@ pub struct AgentArgs {
     /// Let processes of uid 0 move from and to this node
     #[arg(long)]
     pub allow_root: bool,
+}
+
+/// `homing dev`.
+#[derive(Clone, Debug, Args)]
+pub struct DevArgs {
+    /// How many: n1 is this machine itself, the others are namespaces
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub nodes: u8,
+    /// Let a program go round the nodes while it works
+    #[arg(long)]
+    pub demo: bool,
+    /// Show the dashboard; --demo does on a terminal
+    #[arg(long)]
+    pub tui: bool,
+    /// End by itself after this time, such as 30s or 2m
+    #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
+    pub limit: Option<Duration>,
 }
 
 /// `homing run`.
@@ -276,6 +303,8 @@ mod tests {
             "homing why 71 bravo --json",
             "homing doctor --json -q",
             "homing top --color never",
+            "homing dev --nodes 3 --demo --for 10s",
+            "homing dev --tui",
             "homing token create --ttl 2h",
             "homing token list --json",
             "homing token revoke q7Zk4w",
@@ -295,6 +324,8 @@ mod tests {
             "homing ps --timeout soon",
             "homing ps -q -v",
             "homing agent --ports 9-8",
+            "homing dev --nodes 0",
+            "homing dev --nodes 33",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
