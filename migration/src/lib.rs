@@ -13,6 +13,7 @@ pub mod image;
 pub mod init;
 pub mod landing;
 pub mod layout;
+pub mod packing;
 pub mod pages;
 pub mod procfs;
 pub mod remote;

@@ -16,6 +16,8 @@
 
 mod end;
 mod execute;
+pub mod files;
+mod release;
 mod signals;
 mod state;
 
@@ -49,6 +51,10 @@ pub struct Deputy {
     early: HashSet<u32>,
     effects: VecDeque<Effect>,
     calls: u64,
+    /// The family comes home: nothing is executed any more.
+    recalled: bool,
+    /// Signals that came since then.
+    held: HashMap<u32, Vec<Vec<u8>>>,
 }
 
 impl Deputy {
@@ -63,6 +69,8 @@ impl Deputy {
             early: HashSet::new(),
             effects: VecDeque::new(),
             calls: 0,
+            recalled: false,
+            held: HashMap::new(),
         }
     }
 
@@ -80,6 +88,12 @@ impl Deputy {
             self.threads.insert(tid, Thread::new(pid, slot_number(slot), mask, Shadow::Parked(task)));
         }
         Ok(())
+    }
+
+    /// A process has a new program: its former shadow threads are gone.
+    pub fn forget(&mut self, pid: u32) {
+        self.processes.remove(&pid);
+        self.threads.retain(|_, thread| thread.pid != pid);
     }
 
     /// What there is to tell the body or the warden, in order.
@@ -136,6 +150,9 @@ impl Deputy {
                 if thread.outstanding() == Some(seq) {
                     return;
                 }
+                if self.recalled {
+                    return self.send_back(tid, seq);
+                }
                 thread.queue.push_back(Work::Call { seq, request, image: tail });
             }
             FromBody::MapFile { seq, args } => thread.queue.push_back(Work::MapFile { seq, args }),
@@ -179,6 +196,9 @@ impl Deputy {
 
     /// Puts every thread that has been parked for a while to doze. Returns when to ask again.
     pub fn idle(&mut self, now: Instant) -> Option<Instant> {
+        if self.recalled {
+            return None;
+        }
         let mut next: Option<Instant> = None;
         let parked: Vec<_> = self
             .threads
@@ -210,7 +230,7 @@ impl Deputy {
 
     /// Starts the next piece of work of a parked thread.
     fn proceed(&mut self, tid: u32) {
-        loop {
+        while !self.recalled {
             let Some(thread) = self.threads.get_mut(&tid) else { return };
             if !matches!(thread.state, Shadow::Parked(_)) {
                 return;
@@ -259,7 +279,7 @@ impl Deputy {
             }
             Event::Stop(_) => {
                 thread.continued(&mut self.effects, task.tid());
-                if thread.recalled { self.interrupted(thread, task, call) } else { going_on(task, 0, call) }
+                going_on(task, 0, call)
             }
             Event::Clone | Event::Fork | Event::Vfork => {
                 self.born(thread, &task);

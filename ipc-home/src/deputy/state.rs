@@ -77,8 +77,6 @@ pub(super) struct Thread {
     pub(super) last: Option<(u64, ToBody, Bytes)>,
     /// Interrupted because it has work.
     pub(super) roused: bool,
-    /// Interrupted because its family comes home.
-    pub(super) recalled: bool,
     /// Stopped by job control, and the body told so.
     pub(super) job_stopped: bool,
     pub(super) parked_at: Instant,
@@ -123,7 +121,6 @@ impl Thread {
             queue: VecDeque::new(),
             last: None,
             roused: false,
-            recalled: false,
             job_stopped: false,
             parked_at: Instant::now(),
         }

@@ -12,6 +12,7 @@ pub mod pagemap;
 pub mod pidfd;
 pub mod procvm;
 pub mod ptrace;
+pub mod readiness;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn;

@@ -108,7 +108,7 @@ fn keep(args: &WardenArgs) -> Result<(), Failure> {
         WardenSide::Guest { .. } => "cannot keep a guest".to_owned(),
     };
     rustix::process::setsid().map_err(|error| Failure::new(ExitCode::Failed, what.as_str(), error))?;
-    Err(Failure::new(ExitCode::Failed, what, "this build has no wardens"))
+    crate::warden::main(args).map_err(|why| Failure::new(ExitCode::Failed, what, why))
 }
 
 /// Runs a verb to its end, or to that of `--timeout`.

@@ -1,0 +1,98 @@
+//! Giving a family's shadow threads back, so that they become the program again.
+
+use bytes::Bytes;
+use migration::deputize::ShadowThread;
+use migration::image::ProcessImage;
+use migration::sys::wait::Event;
+use migration::tracee::{Stopped, TraceError};
+
+use super::state::{Effect, Shadow};
+use super::Deputy;
+use crate::protocol::{FileClass, ToBody};
+
+impl Deputy {
+    /// Ends every call under way: with its result if it has one, else with the kernel's word that it must be issued
+    /// again. From now on no call is executed and no signal is forwarded.
+    ///
+    /// The bodies stand still already.
+    ///
+    /// # Errors
+    /// When a thread does not stop.
+    pub fn recall(&mut self) -> Result<(), TraceError> {
+        self.recalled = true;
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            self.stop(tid)?;
+        }
+        Ok(())
+    }
+
+    /// Lends out the threads of a process, the leader first; signals that came meanwhile go into its image.
+    pub fn surrender(&mut self, pid: u32) -> Vec<ShadowThread> {
+        let mut shadows = Vec::new();
+        for (tid, thread) in self.threads.iter_mut().filter(|(_, thread)| thread.pid == pid) {
+            if let Shadow::Parked(task) = std::mem::replace(&mut thread.state, Shadow::Lost) {
+                shadows.push(ShadowThread { tid: *tid, task });
+            }
+        }
+        shadows.sort_by_key(|shadow| (shadow.tid != pid, shadow.tid));
+        shadows
+    }
+
+    /// Adds the signals that were held since the recall to the threads that they were for.
+    pub fn hand_over_signals(&mut self, image: &mut ProcessImage) {
+        for thread in &mut image.threads {
+            if let Some(held) = self.held.remove(&thread.tid) {
+                thread.pending.extend(held);
+            }
+        }
+    }
+
+    /// A call that came too late is issued again by its own thread at home.
+    pub(super) fn send_back(&mut self, tid: u32, seq: u64) {
+        let message = ToBody::Return { seq, result: RESTART_ALWAYS, file: FileClass::Other };
+        self.effects.push_back(Effect::Send { tid, message, tail: Bytes::new() });
+    }
+
+    fn stop(&mut self, tid: u32) -> Result<(), TraceError> {
+        let Some(mut thread) = self.threads.remove(&tid) else { return Ok(()) };
+        let queued: Vec<u64> = thread.outstanding().into_iter().collect();
+        let state = match std::mem::replace(&mut thread.state, Shadow::Lost) {
+            Shadow::Parked(task) => {
+                queued.into_iter().for_each(|seq| self.send_back(tid, seq));
+                Shadow::Parked(task)
+            }
+            Shadow::Dozing(task) => {
+                task.interrupt()?;
+                let (task, event) = self.waiter.next(task)?;
+                self.hold_if_signal(&task, event);
+                queued.into_iter().for_each(|seq| self.send_back(tid, seq));
+                Shadow::Parked(task)
+            }
+            Shadow::Calling(task, call) => {
+                task.interrupt()?;
+                let (task, event) = self.waiter.next(task)?;
+                if event != Event::Signal(libc::SIGTRAP) {
+                    self.hold_if_signal(&task, event);
+                }
+                self.interrupted(&mut thread, task, call)
+            }
+            Shadow::Lost => Shadow::Lost,
+        };
+        thread.queue.clear();
+        thread.state = state;
+        self.threads.insert(tid, thread);
+        Ok(())
+    }
+
+    /// A signal at whose delivery the thread stopped: caught or not, the program at home will see it.
+    fn hold_if_signal(&mut self, task: &Stopped, event: Event) {
+        if matches!(event, Event::Signal(_))
+            && let Ok(info) = task.signal_info()
+        {
+            self.held.entry(task.tid()).or_default().push(info.0.to_vec());
+        }
+    }
+}
+
+const RESTART_ALWAYS: i64 = -513;
