@@ -6,8 +6,8 @@ use migration::image::ProcessImage;
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
-use super::state::{Effect, Shadow};
 use super::Deputy;
+use super::state::{Effect, Shadow};
 use crate::protocol::{FileClass, ToBody};
 
 impl Deputy {

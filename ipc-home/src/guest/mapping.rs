@@ -32,12 +32,8 @@ impl Guest {
             return self.map_at_home(tid, task, addr, length, args, false);
         }
         // The body's own kernel finds the place.
-        let anonymous = Registers {
-            r10: flags & !TYPE | PRIVATE | ANONYMOUS,
-            r8: u64::MAX,
-            r9: 0,
-            ..*registers
-        };
+        let anonymous =
+            Registers { r10: flags & !TYPE | PRIVATE | ANONYMOUS, r8: u64::MAX, r9: 0, ..*registers };
         if task.set_registers(&anonymous).is_err() {
             return Standing::Lost;
         }
@@ -47,7 +43,9 @@ impl Guest {
     /// The body's kernel has given addresses (or not).
     pub(super) fn mapped_here(&mut self, tid: u32, task: Stopped, args: [u64; 6], event: Event) -> Standing {
         if event != Event::Syscall {
-            return task.resume(Resume::Syscall, 0).map_or(Standing::Lost, |task| Standing::Mapping(task, args));
+            return task
+                .resume(Resume::Syscall, 0)
+                .map_or(Standing::Lost, |task| Standing::Mapping(task, args));
         }
         let Ok(registers) = task.registers() else { return Standing::Lost };
         let [_, length, _, flags, fd, offset] = args;

@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use migration::pages::PAGE;
 use migration::sys::{Errno, procvm, uffd};
 
-use super::state::{BodyProcess, Effect, Kind, Standing, Trapped};
 use super::Guest;
+use super::state::{BodyProcess, Effect, Kind, Standing, Trapped};
 use crate::syscall::marshal::{Fault, Memory};
 
 /// A view of a body's memory that notes the first page which must be fetched before it can be read.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use transport::Epoch;
+
 use crate::warden::control::{WardenRole, WardenStatus};
 
 /// Families by their warden's socket.
@@ -46,6 +48,24 @@ impl Families {
     /// Drops the family of a warden that is gone.
     pub(super) fn remove(&mut self, socket: &Path) -> Option<Family> {
         self.0.remove(socket)
+    }
+
+    /// Drops the families whose warden's socket is not among these, and returns the sockets of those wardens: a warden
+    /// that ends in order takes its socket with it.
+    pub(super) fn keep_only(&mut self, sockets: &[PathBuf]) -> Vec<PathBuf> {
+        let gone: Vec<PathBuf> = self.0.keys().filter(|socket| !sockets.contains(socket)).cloned().collect();
+        gone.iter().for_each(|socket| drop(self.0.remove(socket)));
+        gone
+    }
+
+    /// Notes a move before the warden's next word tells it.
+    pub(super) fn moved(&mut self, pid: u32, at: &str, epoch: Epoch) {
+        let mut homes = self.0.values_mut().filter(|family| family.status.role == WardenRole::Home);
+        if let Some(family) =
+            homes.find(|family| family.status.processes.iter().any(|process| process.pid == pid))
+        {
+            (family.status.at, family.status.epoch) = (at.to_owned(), epoch);
+        }
     }
 
     /// The family of this node that a process belongs to.
@@ -112,6 +132,17 @@ mod tests {
         let family = families.of_home_pid(7).unwrap();
         assert_eq!((family.calls_per_s, family.call_bytes_per_s), (100.0, 1000.0));
         families.remove(socket);
+        assert!(families.of_home_pid(7).is_none());
+    }
+
+    #[test]
+    fn a_move_counts_at_once_and_a_warden_without_a_socket_is_gone() {
+        let (mut families, socket) = (Families::default(), PathBuf::from("/r/home-7-1.sock"));
+        families.update(&socket, status(WardenRole::Home, 0), Instant::now());
+        families.moved(7, "alpha", Epoch(2));
+        assert_eq!(families.of_home_pid(7).unwrap().status.at, "alpha");
+        assert_eq!(families.keep_only(std::slice::from_ref(&socket)), [""; 0].map(PathBuf::from));
+        assert_eq!(families.keep_only(&[]), [socket]);
         assert!(families.of_home_pid(7).is_none());
     }
 

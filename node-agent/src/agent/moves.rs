@@ -220,6 +220,7 @@ impl Agent {
         let response = match outcome {
             Outcome::Moved(report) => {
                 self.care.moved(order.pid, report.pause_us);
+                self.families.moved(order.pid, &report.at, report.epoch);
                 let text = moved_text(order, &moving.command, &report);
                 self.note(EventLevel::Info, about, text);
                 Response::Moved { from: order.from.clone(), report }

@@ -2,6 +2,7 @@
 //!
 //! It reads and writes the memory of processes through `/proc/PID/mem`, which needs no tracing.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -9,7 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,11 +17,11 @@ use migration::packing;
 use migration::pages::{self, Run};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
+use transport::KeyHash;
+use transport::channel::Channel;
 use transport::endpoint::{Options, Profile, WardenEndpoint};
 use transport::frame::FrameSender;
 use transport::identity::WardenKey;
-use transport::KeyHash;
-use transport::channel::Channel;
 
 use super::handoff::Batch;
 
@@ -242,7 +242,8 @@ async fn place(inflow: &RefCell<Inflow>, news: &Notify, batch: &Batch, tail: &By
                     pages::write(&target.memory, target.uffd.as_ref(), &batch.runs, data.as_ref())
                 });
                 if let Err(error) = placed {
-                    inflow.failure = Some(format!("putting pages of process {} in place: {error}", batch.pid));
+                    inflow.failure =
+                        Some(format!("putting pages of process {} in place: {error}", batch.pid));
                 }
                 inflow.arrived += 1;
                 news.notify_waiters();
@@ -279,4 +280,3 @@ fn unpacked(tail: &Bytes, unpacked_bytes: u32) -> io::Result<Bytes> {
 
 /// 1 MiB: compressible in one go, a quarter of the largest frame.
 const PAGES_PER_BATCH: u32 = 256;
-

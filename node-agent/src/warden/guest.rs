@@ -24,10 +24,10 @@ use migration::sys::{clock, seccomp, uffd, wait};
 use migration::tracee::Waiter;
 use migration::vessel::Vessel;
 use tokio::sync::mpsc;
+use transport::channel::Channel;
 use transport::endpoint::{Connection, WardenEndpoint};
 use transport::frame::{Reader, Writer};
 use transport::identity::WardenKey;
-use transport::channel::Channel;
 use transport::{Epoch, KeyHash, ProcessId};
 
 use super::bulk::{Bulk, Load, Target};
@@ -68,8 +68,7 @@ pub async fn run(common: &WardenCommon) -> Result<(), String> {
         let (channel, sender, receiver) = connection.accept().await?;
         (channel == Channel::Control).then_some((connection, sender, receiver))
     });
-    let (connection, sender, receiver) =
-        joined.await.ok().flatten().ok_or("the home warden did not come")?;
+    let (connection, sender, receiver) = joined.await.ok().flatten().ok_or("the home warden did not come")?;
     let control = events.clone();
     read(receiver, move |frame| drop(control.send(Event::Control(frame.map(|(message, _)| message)))));
     let mut warden = GuestWarden {
@@ -299,8 +298,7 @@ impl GuestWarden {
         family.bulk.receive(pid, target(&vessel.memory, Some(&vessel.uffd))?);
         done(family.bulk.received(batches)).await?;
         family.bulk.forget(pid);
-        let body =
-            Body::complete(vessel, image, &family.filter, &family.init, &waiter).map_err(describe)?;
+        let body = Body::complete(vessel, image, &family.filter, &family.init, &waiter).map_err(describe)?;
         family.guest.adopt(body, image);
         family.guest.start();
         Ok(())
@@ -470,11 +468,13 @@ impl GuestWarden {
 
     fn serve_faults(&self, pid: u32, uffd: Rc<OwnedFd>) {
         let events = self.events.clone();
-        let watched = watch(&uffd, move |uffd| loop {
-            match uffd::next_event(uffd.as_fd()) {
-                Ok(Some(event)) => drop(events.send(Event::Fault(pid, event))),
-                Ok(None) => return Readiness::Drained,
-                Err(_) => return Readiness::Over,
+        let watched = watch(&uffd, move |uffd| {
+            loop {
+                match uffd::next_event(uffd.as_fd()) {
+                    Ok(Some(event)) => drop(events.send(Event::Fault(pid, event))),
+                    Ok(None) => return Readiness::Drained,
+                    Err(_) => return Readiness::Over,
+                }
             }
         });
         if let Err(error) = watched {
@@ -560,8 +560,7 @@ fn layouts(family: &Family) -> Result<Vec<(u32, Layout)>, String> {
 fn capture_body(family: &mut Family, pid: u32, waiter: &Waiter) -> Result<ProcessImage, String> {
     let foothold = family.foothold;
     let outer = family.guest.processes().get(&pid).map_or(0, |process| process.outer);
-    let (layout, _) =
-        layout::read(outer, &Side::Guest { own: vec![foothold.range()] }).map_err(describe)?;
+    let (layout, _) = layout::read(outer, &Side::Guest { own: vec![foothold.range()] }).map_err(describe)?;
     let mut frozen = family.guest.lend(pid).ok_or("a process without threads")?;
     let access = Access::Trap { code: foothold.code(), scratch: foothold.scratch() };
     let seen = capture(&mut frozen, layout, access, waiter);
@@ -637,4 +636,3 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 /// For a clone, an exec or a mapping to end before a freeze.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_micros(500);
-

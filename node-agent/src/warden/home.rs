@@ -144,7 +144,9 @@ impl HomeWarden {
             let Some(event) = self.next_event().await else { return Ok(()) };
             match event {
                 Event::Left if self.away.is_none() => return Ok(()),
-                Event::Control(number, None) if self.away.as_ref().is_some_and(|peer| peer.number == number) => {
+                Event::Control(number, None)
+                    if self.away.as_ref().is_some_and(|peer| peer.number == number) =>
+                {
                     return Err("the guest warden is gone, and the body with it".to_owned());
                 }
                 Event::Asked(asked) => self.answer(asked).await,
@@ -541,8 +543,7 @@ impl HomeWarden {
         let built = self.offer_program(&mut frozen, foothold).await;
         match built {
             Ok((image, area)) => {
-                let shadows =
-                    deputize(frozen, &image, &area, foothold, &self.waiter).map_err(describe)?;
+                let shadows = deputize(frozen, &image, &area, foothold, &self.waiter).map_err(describe)?;
                 if let Some(deputy) = &mut self.deputy {
                     deputy.adopt(&image, shadows).map_err(describe)?;
                 }
