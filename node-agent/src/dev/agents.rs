@@ -24,9 +24,8 @@ pub(super) fn arguments(dirs: &Dirs, socket: &Path) -> Vec<String> {
 /// The agent of the first node, which lives in this machine's own namespaces.
 #[derive(Debug)]
 pub(super) struct FirstAgent {
-    program: PathBuf,
-    arguments: Vec<String>,
     log: PathBuf,
+    /// None once its end was told.
     child: Option<Child>,
 }
 
@@ -38,26 +37,10 @@ impl FirstAgent {
     pub(super) fn start(program: &Path, places: &Places, name: &str) -> io::Result<FirstAgent> {
         let arguments = arguments(&places.node(name), places.socket());
         let log = places.agent_log(name);
-        let mut agent = FirstAgent { program: program.to_owned(), arguments, log, child: None };
-        agent.restart()?;
-        Ok(agent)
-    }
-
-    /// Starts it again if it has ended; true if it had.
-    ///
-    /// # Errors
-    /// As [`FirstAgent::start`].
-    pub(super) fn restart(&mut self) -> io::Result<bool> {
-        if let Some(child) = &mut self.child
-            && child.try_wait()?.is_none()
-        {
-            return Ok(false);
-        }
-        let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.current_dir("/").spawn()?);
-        Ok(true)
+        let output = File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+        Ok(FirstAgent { child: Some(command.current_dir("/").spawn()?), log })
     }
 
     /// How it has ended, said once.

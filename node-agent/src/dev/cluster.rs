@@ -106,20 +106,6 @@ impl Cluster {
         }
     }
 
-    /// Makes sure that the first agent answers, so that it can be asked to bring processes home.
-    ///
-    /// # Errors
-    /// When it does not start, or does not answer.
-    pub async fn revive_first_agent(&mut self) -> Result<(), ClusterError> {
-        if !self.first.restart().map_err(ClusterError::Agent)? {
-            return Ok(());
-        }
-        self.ready().await?;
-        // What it knows of its wardens is what they answered to its first look around.
-        sleep(AGENT_LOOKS_AROUND).await;
-        Ok(())
-    }
-
     /// Which agents have ended since the last call, one sentence each.
     pub fn ended_agents(&mut self) -> Vec<String> {
         let first = self.first.ended().map(|status| ended(&node_name(1), status));
@@ -246,5 +232,4 @@ fn ended(name: &str, how: impl std::fmt::Display) -> String {
 const CLUSTER: &str = "dev";
 const READY_MAX: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-const AGENT_LOOKS_AROUND: Duration = Duration::from_millis(1500);
 const WARDEN_PATIENCE: Duration = Duration::from_millis(500);

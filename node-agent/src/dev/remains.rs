@@ -68,7 +68,8 @@ fn listener(socket: &Path) -> Option<u32> {
     u32::try_from(socket_peercred(&stream).ok()?.pid.as_raw_nonzero().get()).ok()
 }
 
-fn sockets(directory: &Path) -> Vec<PathBuf> {
+/// The sockets in a node's directory of wardens.
+pub(super) fn sockets(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "sock")).collect()
 }

@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 
 use super::cluster::{Cluster, ClusterError};
-use super::places::Places;
+use super::places::{Places, node_name};
 use crate::exit::{ExitCode, Failure};
 use front::Front;
 use protocol::{FromKeeper, ToKeeper};
@@ -119,14 +119,9 @@ impl Keeper {
         self.stop(front).await
     }
 
-    async fn stop(mut self, front: Option<Front>) -> Result<(), KeeperError> {
-        let recalled = match self.cluster.revive_first_agent().await {
-            Ok(()) => recall::recall(self.places.socket(), |sentence| say(front.as_ref(), sentence)).await,
-            Err(error) => Err(Failure::from_error(ExitCode::Failed, "cannot bring processes home", &error)),
-        };
-        if let Err(failure) = recalled {
-            say(front.as_ref(), failure.to_string());
-        }
+    async fn stop(self, front: Option<Front>) -> Result<(), KeeperError> {
+        let wardens = self.places.node(&node_name(1)).wardens();
+        recall::recall(&wardens, |sentence| say(front.as_ref(), sentence)).await;
         // Before the last word: who hears it may start the next keeper at once.
         drop(self);
         if let Some(front) = front {

@@ -1,61 +1,111 @@
-//! Bringing home every process that is away, through the agent that anyone would ask.
+//! Bringing home every process that is away.
+//!
+//! The home wardens are asked, not their agent: the sockets in the first node's directory are exactly the families
+//! that may be away, while an agent's list may be a second old, or the agent dead.
 
 use std::path::Path;
 use std::time::Duration;
 
+use thiserror::Error;
+use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
+use transport::frame::{FrameError, Reader, Writer};
 
-use crate::api::client::{Client, unexpected};
-use crate::api::{MoveRequest, Request, Response, Target};
-use crate::exit::{ExitCode, Failure};
+use super::super::remains;
+use crate::exit::chain;
+use crate::proc;
+use crate::warden::control::{FromWarden, ToWarden, WardenRole, WardenStatus};
 
-/// Brings the processes of this agent's node home, where they go on plainly; `say` hears of each.
-///
-/// # Errors
-/// When the agent does not answer. A process that cannot come home is told to `say` and left.
-pub(super) async fn recall(socket: &Path, say: impl Fn(String)) -> Result<(), Failure> {
+/// Brings home the families whose home wardens have their sockets in `wardens`; `say` hears of each, also of those
+/// that cannot come.
+pub(super) async fn recall(wardens: &Path, say: impl Fn(String)) {
     let deadline = Instant::now() + RECALL_MAX;
-    let view = match Client::connect(socket).await?.ask(&Request::View { all: false }, |_, _| {}).await? {
-        Response::View(view) => view,
-        other => return Err(unexpected(&other)),
-    };
-    // Also those that seem to be home: the view may be a second old, and the agent knows better.
-    for process in view.processes.iter().filter(|process| process.home == view.node) {
-        match bring_home(socket, process.pid, deadline).await {
-            Ok(Some(from)) => say(format!("{} is home again from {from} and goes on", process.pid)),
-            Ok(None) => {}
-            Err(failure) => {
-                say(format!("{failure}\n{} was at {} and ends with that node", process.pid, process.at));
+    for socket in remains::sockets(wardens) {
+        let status = match ask(&socket, ToWarden::Status, deadline).await.and_then(status) {
+            Ok(status) if status.role == WardenRole::Home => status,
+            // A warden ends when its process is home, or has ended.
+            Ok(_) | Err(RecallError::Connect(_) | RecallError::Gone) => continue,
+            Err(error) => {
+                say(format!("cannot bring a process home: {}: {}", socket.display(), chain(&error)));
+                continue;
+            }
+        };
+        let (pid, from) = (status.process.pid, status.at.clone());
+        match bring_home(&socket, status, deadline).await {
+            Ok(false) => {}
+            Ok(true) => say(format!("{pid} is home again from {from} and goes on")),
+            Err(_) if proc::process(pid).is_none_or(|process| process.zombie) => {}
+            Err(error) => {
+                let why = chain(&error);
+                say(format!("cannot bring {pid} home from {from}: {why}; it ends with that node"));
             }
         }
     }
-    Ok(())
 }
 
-/// Brings one process home and says from where; `None` if it was there, or has ended.
-async fn bring_home(socket: &Path, pid: u32, deadline: Instant) -> Result<Option<String>, Failure> {
-    let request = Request::Move(MoveRequest { pid, to: Target::Home, dry_run: false, wait: true });
-    let late = |_| {
-        let what = format!("cannot bring {pid} home");
-        Failure::new(ExitCode::UnderWay, what, format!("it took longer than {} s", RECALL_MAX.as_secs()))
-    };
+/// Brings one family home; false if it was there.
+async fn bring_home(socket: &Path, mut status: WardenStatus, deadline: Instant) -> Result<bool, RecallError> {
     loop {
-        let asked = async { Client::connect(socket).await?.ask(&request, |_, _| {}).await };
-        match timeout_at(deadline, asked).await.map_err(late)? {
-            Ok(Response::Moved { from, .. }) => return Ok(Some(from)),
-            Ok(Response::AlreadyThere { .. }) => return Ok(None),
-            Ok(other) => return Err(unexpected(&other)),
-            Err(failure) if failure.code == ExitCode::NotFound => return Ok(None),
-            // It is on the move, and comes home once it has arrived.
-            Err(failure) if failure.code == ExitCode::Refused && Instant::now() < deadline => {
-                sleep(BUSY_RETRY).await;
-            }
-            Err(failure) => return Err(failure),
+        if status.at == status.home_name && !status.moving {
+            return Ok(false);
         }
+        match ask(socket, ToWarden::Recall, deadline).await? {
+            FromWarden::Moved(_) => return Ok(true),
+            // It may be on the move, and can come home once it has arrived.
+            FromWarden::Failed { reason } => match Instant::now() + RETRY < deadline {
+                true => sleep(RETRY).await,
+                false => return Err(RecallError::Refused(reason)),
+            },
+            _ => return Err(RecallError::Nonsense),
+        }
+        status = ask(socket, ToWarden::Status, deadline).await.and_then(self::status)?;
     }
 }
 
-/// For all processes together.
-pub(super) const RECALL_MAX: Duration = Duration::from_secs(30);
+/// What a warden answers in the end.
+async fn ask(socket: &Path, question: ToWarden, deadline: Instant) -> Result<FromWarden, RecallError> {
+    let asking = async {
+        let stream = UnixStream::connect(socket).await.map_err(RecallError::Connect)?;
+        let (reader, writer) = stream.into_split();
+        // Both halves stay open until the answer is there.
+        let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
+        writer.send(&question, &[]).await.map_err(RecallError::Talk)?;
+        loop {
+            match reader.recv::<FromWarden>().await.map_err(RecallError::Talk)? {
+                Some((FromWarden::Progress { .. }, _)) => {}
+                Some((answer, _)) => return Ok(answer),
+                None => return Err(RecallError::Gone),
+            }
+        }
+    };
+    timeout_at(deadline, asking).await.unwrap_or(Err(RecallError::Late))
+}
 
-const BUSY_RETRY: Duration = Duration::from_millis(50);
+fn status(answer: FromWarden) -> Result<WardenStatus, RecallError> {
+    match answer {
+        FromWarden::Status(status) => Ok(status),
+        _ => Err(RecallError::Nonsense),
+    }
+}
+
+/// Why a family stays away.
+#[derive(Debug, Error)]
+enum RecallError {
+    #[error("its warden cannot be reached")]
+    Connect(#[source] std::io::Error),
+    #[error("its warden cannot be talked to")]
+    Talk(#[source] FrameError),
+    #[error("its warden has ended")]
+    Gone,
+    #[error("its warden said: {0}")]
+    Refused(String),
+    #[error("its warden answered something else than was asked")]
+    Nonsense,
+    #[error("its warden needs more than {} s", RECALL_MAX.as_secs())]
+    Late,
+}
+
+/// For all families together.
+const RECALL_MAX: Duration = Duration::from_secs(30);
+
+const RETRY: Duration = Duration::from_millis(50);
