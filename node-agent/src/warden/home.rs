@@ -1,6 +1,6 @@
 //! The home warden: keeps the deputies of one family, and alone grants its epochs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -70,7 +70,10 @@ struct HomeWarden {
     inbox: mpsc::UnboundedReceiver<Event>,
     events: mpsc::UnboundedSender<Event>,
     epoch: Epoch,
+    /// Guest wardens dialled so far; the number of the last one.
     peers: u64,
+    /// Those whose words count.
+    heard: BTreeSet<u64>,
     /// Where the family is; `None`: at home.
     away: Option<Peer>,
     deputy: Option<Deputy>,
@@ -115,6 +118,7 @@ pub async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         events,
         epoch: Epoch(0),
         peers: 0,
+        heard: BTreeSet::new(),
         away: None,
         deputy: None,
         foothold: None,
@@ -208,7 +212,7 @@ impl HomeWarden {
                 }
             }
             Event::Control(number, Some(message)) => {
-                if self.is_current(number) {
+                if self.heard.contains(&number) {
                     self.unclaimed.push_back(message);
                 }
             }
@@ -223,10 +227,6 @@ impl HomeWarden {
         }
         self.reap();
         self.effects();
-    }
-
-    fn is_current(&self, number: u64) -> bool {
-        number == self.peers || self.away.as_ref().is_some_and(|peer| peer.number == number)
     }
 
     fn reap(&mut self) {
@@ -332,7 +332,7 @@ impl HomeWarden {
             Err(reason) => {
                 frozen.thaw();
                 let _ = area.erase();
-                peer.control.send(ToGuest::Discard, Bytes::new());
+                self.dismiss(&peer);
                 return Err(reason);
             }
         };
@@ -419,12 +419,12 @@ impl HomeWarden {
             Ok(sent) => {
                 self.away = Some(next);
                 self.moving = false;
-                former.control.send(ToGuest::Discard, Bytes::new());
+                self.dismiss(&former);
                 self.catch_up();
                 Ok(self.report(node, started, stopped_at.elapsed(), sent))
             }
             Err(reason) => {
-                next.control.send(ToGuest::Discard, Bytes::new());
+                self.dismiss(&next);
                 former.control.send(ToGuest::Thaw, Bytes::new());
                 self.away = Some(former);
                 Err(reason)
@@ -507,7 +507,7 @@ impl HomeWarden {
             }
         }
         let pause = stopped_at.elapsed();
-        peer.control.send(ToGuest::Discard, Bytes::new());
+        self.dismiss(&peer);
         self.deputy = None;
         self.foothold = None;
         self.outboxes.clear();
@@ -591,6 +591,7 @@ impl HomeWarden {
         let (sender, receiver) = connection.open(Channel::Control).await.map_err(describe)?;
         self.peers += 1;
         let number = self.peers;
+        self.heard.insert(number);
         let events = self.events.clone();
         read(receiver, move |frame| {
             drop(events.send(Event::Control(number, frame.map(|(message, _)| message))));
@@ -609,6 +610,12 @@ impl HomeWarden {
         Ok(Peer { number, node: node.to_owned(), accept, connection, control })
     }
 
+    /// Tells a guest warden that it is not needed any more.
+    fn dismiss(&mut self, peer: &Peer) {
+        self.heard.remove(&peer.number);
+        peer.control.send(ToGuest::Discard, Bytes::new());
+    }
+
     /// Waits for a word of the guest warden; everything else that happens meanwhile is done.
     async fn expect<T>(&mut self, wanted: impl Fn(&ToHome) -> Option<T>) -> Result<T, String> {
         let deadline = tokio::time::Instant::now() + STEP_LIMIT;
@@ -623,7 +630,7 @@ impl HomeWarden {
             }
             let event = tokio::time::timeout_at(deadline, self.next_event()).await;
             match event {
-                Ok(Some(Event::Control(number, None))) if self.is_current(number) => {
+                Ok(Some(Event::Control(number, None))) if self.heard.contains(&number) => {
                     return Err("the guest warden is gone".to_owned());
                 }
                 Ok(Some(event)) => self.handle(event),
