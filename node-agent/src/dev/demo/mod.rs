@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::places::{Places, node_name};
 use crate::api::client::{Client, unexpected};
@@ -66,7 +66,7 @@ pub async fn run(
 ) -> Result<Summary, Failure> {
     let failed = |error: ProgramError| {
         Failure::from_error(ExitCode::Failed, "the demo's program was disturbed", &error)
-            .next("homing events tells what happened before")
+            .next("see it line by line: homing dev --demo | cat")
     };
     let mut program = Program::start(homing, places).await.map_err(failed)?;
     let pid = program.pid();
@@ -78,8 +78,8 @@ pub async fn run(
         while travelling.get() {
             ticks.tick().await;
             let (count, took) = program.count().await?;
-            figures.count.set(count);
             figures.longest.set(figures.longest.get().max(took));
+            figures.count.send_replace(count);
         }
         program.finish().await
     };
@@ -89,13 +89,24 @@ pub async fn run(
         Ok(summary)
     };
     let ((), summary) = tokio::try_join!(count, travel).map_err(failed)?;
-    Ok(Summary { count: figures.count.get(), ..summary })
+    Ok(Summary { count: *figures.count.borrow(), ..summary })
 }
 
 #[derive(Default)]
 struct Figures {
-    count: Cell<u64>,
+    count: watch::Sender<u64>,
     longest: Cell<Duration>,
+}
+
+impl Figures {
+    /// Waits for the count that was under way during a move, which shows that the program goes on; returns the longest
+    /// time that a count has taken since the last move.
+    async fn next_count(&self) -> Duration {
+        let mut counts = self.count.subscribe();
+        // The sender is this very struct. A count that does not come ends the demo at the other end.
+        let _ = counts.changed().await;
+        self.longest.take()
+    }
 }
 
 /// Moves the program from node to node, and home at the end of each round.
@@ -109,33 +120,31 @@ async fn travel(
 ) -> Summary {
     let mut summary = Summary::default();
     let mut next = Instant::now() + MOVE_EVERY;
-    for number in (2..=nodes).chain([1]).cycle() {
-        tokio::select! {
-            () = sleep_until(next) => {}
+    let mut route = (2..=nodes).map(|number| Target::Node(node_name(number))).chain([Target::Home]).cycle();
+    loop {
+        let stopped = tokio::select! {
+            () = sleep_until(next) => false,
             // A sender that is gone wants nothing any more.
-            _ = stop.wait_for(|&stop| stop) => break,
-        }
+            _ = stop.wait_for(|&stop| stop) => true,
+        };
         next = Instant::now() + MOVE_EVERY;
-        let target = if number == 1 { Target::Home } else { Target::Node(node_name(number)) };
-        match migrate(places.socket(), pid, target).await {
+        let target = if stopped { None } else { route.next() };
+        match migrate(places.socket(), pid, target.unwrap_or(Target::Home)).await {
             Ok(None) => {}
             Ok(Some((from, report))) => {
                 summary.moves += 1;
-                // So that the wait for the count under way is told with the move that made it long.
-                sleep(2 * COUNT_EVERY).await;
-                let (count, longest) = (figures.count.get(), figures.longest.take());
-                say(Word::Moved { from, report, count, longest });
+                let longest = figures.next_count().await;
+                say(Word::Moved { from, report, count: *figures.count.borrow(), longest });
             }
             Err(failure) => {
                 summary.failed_moves += 1;
                 say(Word::NotMoved(failure));
             }
         }
+        if stopped {
+            return summary;
+        }
     }
-    if let Err(failure) = migrate(places.socket(), pid, Target::Home).await {
-        say(Word::NotMoved(failure));
-    }
-    summary
 }
 
 /// Moves a process; `None` if it is there already.

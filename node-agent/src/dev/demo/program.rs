@@ -64,7 +64,10 @@ impl Program {
     pub(super) async fn count(&mut self) -> Result<(u64, Duration), ProgramError> {
         let asked = Instant::now();
         self.to_pipe.write_all(b"again\n").await.map_err(ProgramError::Pipe)?;
-        let by_pipe = answer(self.from_pipe.next_line()).await?;
+        let by_pipe = match answer(self.from_pipe.next_line()).await {
+            Err(ProgramError::Ended) => return Err(self.death().await),
+            answered => answered?,
+        };
         let by_connection = answer(self.from_server.next_line()).await?;
         self.to_server
             .write_all(format!("{by_connection}\n").as_bytes())
@@ -92,12 +95,22 @@ impl Program {
     }
 }
 
+impl Program {
+    /// How it has ended, once its pipe says so.
+    async fn death(&mut self) -> ProgramError {
+        match timeout(ANSWER_MAX, self.child.wait()).await {
+            Ok(Ok(status)) => ProgramError::Failed(status),
+            _ => ProgramError::Ended,
+        }
+    }
+}
+
 /// What went wrong with the demo's program.
 #[derive(Debug, Error)]
 pub(super) enum ProgramError {
     #[error("cannot start perl")]
     Start(#[source] io::Error),
-    #[error("the program has ended; what it said is above")]
+    #[error("the program has closed its output")]
     Ended,
     #[error("the program did not say its port")]
     NoPort,
@@ -109,7 +122,7 @@ pub(super) enum ProgramError {
     Silent,
     #[error("expected `{expected}`, the pipe said `{by_pipe}`, the connection `{by_connection}`")]
     Wrong { expected: String, by_pipe: String, by_connection: String },
-    #[error("the program did not end well: {0}")]
+    #[error("the program has ended with {0}")]
     Failed(ExitStatus),
 }
 
