@@ -89,8 +89,6 @@ pub enum ToBody {
     Stop,
     /// It goes on.
     Continue,
-    /// The deputy is gone: killed from outside. So must be the body.
-    Dead,
 }
 
 /// What a descriptor is, as far as a call in pieces cares.

@@ -1,6 +1,5 @@
 //! How deputies end: as their bodies did, and as seen by whoever waits for them.
 
-use bytes::Bytes;
 use migration::body::Work as Hands;
 use migration::image::SignalAction;
 use migration::remote::Remote;
@@ -11,15 +10,13 @@ use migration::tracee::{Stopped, TraceError};
 
 use super::Deputy;
 use super::state::{Effect, Shadow, Thread};
-use crate::protocol::ToBody;
 
 impl Deputy {
     /// A task of the family is no more.
-    pub(super) fn ended(&mut self, tid: u32, _event: Event) {
+    pub(super) fn ended(&mut self, tid: u32, event: Event) {
+        tracing::debug!(tid, ?event, "a shadow thread has ended");
         self.early.remove(&tid);
-        if self.threads.remove(&tid).is_some() {
-            self.effects.push_back(Effect::Send { tid, message: ToBody::Dead, tail: Bytes::new() });
-        }
+        self.threads.remove(&tid);
         // A process ends with its leader's report, which the kernel gives last.
         if self.processes.remove(&tid).is_some() {
             self.threads.retain(|_, thread| thread.pid != tid);

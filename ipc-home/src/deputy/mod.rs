@@ -37,7 +37,7 @@ use migration::sys::ptrace::{NO_CALL, Registers, Resume};
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError, Waiter};
 
-use crate::protocol::{FromBody, ToBody};
+use crate::protocol::FromBody;
 use state::{Call, Thread, Work};
 
 /// All deputies of one family.
@@ -132,10 +132,8 @@ impl Deputy {
 
     /// A message of a body thread.
     pub fn message(&mut self, tid: u32, message: FromBody, tail: Bytes) {
-        let Some(thread) = self.threads.get_mut(&tid) else {
-            self.effects.push_back(Effect::Send { tid, message: ToBody::Dead, tail: Bytes::new() });
-            return;
-        };
+        // The last words of a thread whose process has ended: its guest is told of that end.
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
         match message {
             FromBody::Attach { .. } => return,
             FromBody::Call { seq, request } => {

@@ -157,7 +157,7 @@ impl Guest {
     /// A message of a shadow thread.
     pub fn message(&mut self, tid: u32, message: ToBody, tail: &Bytes) {
         let Some(thread) = self.threads.get(&tid) else { return };
-        let (pid, outer) = (thread.pid, self.processes.get(&thread.pid).map(|process| process.outer));
+        let outer = self.processes.get(&thread.pid).map(|process| process.outer);
         match message {
             ToBody::Return { seq, result, file } => self.returned(tid, seq, result, file, tail),
             ToBody::Signal(info) => self.signal(tid, &info),
@@ -167,7 +167,6 @@ impl Guest {
             ToBody::Continue => {
                 let _ = outer.map(|outer| signal::kill(outer, libc::SIGCONT));
             }
-            ToBody::Dead => self.end(pid),
         }
     }
 
@@ -237,6 +236,7 @@ impl Guest {
     fn ended(&mut self, outer: u32, event: Event) {
         self.early.remove(&outer);
         let Some(tid) = self.by_outer.remove(&outer) else { return };
+        tracing::debug!(tid, ?event, "a body thread has ended");
         let Some(thread) = self.threads.get(&tid) else { return };
         let pid = thread.pid;
         let Some(process) = self.processes.get(&pid) else { return };

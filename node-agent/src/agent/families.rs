@@ -45,6 +45,21 @@ impl Families {
         false
     }
 
+    /// A move of a process of this node has ended there: what was asked a moment ago is out of date.
+    pub(super) fn moved(&mut self, pid: u32, at: &str, epoch: Epoch) {
+        self.0.retain(|_, family| {
+            let status = &mut family.status;
+            let is_it =
+                status.role == WardenRole::Home && status.processes.iter().any(|process| process.pid == pid);
+            if is_it {
+                at.clone_into(&mut status.at);
+                (status.epoch, status.moving) = (epoch, false);
+            }
+            // At home it is a plain program again, and its warden ends.
+            !is_it || at != status.home_name
+        });
+    }
+
     /// Drops the family of a warden that is gone.
     pub(super) fn remove(&mut self, socket: &Path) -> Option<Family> {
         self.0.remove(socket)
@@ -102,7 +117,7 @@ const ELAPSED_MIN_S: f32 = 0.5;
 mod tests {
     use std::time::Duration;
 
-    use transport::{Epoch, NodeId, ProcessId};
+    use transport::{NodeId, ProcessId};
 
     use super::*;
     use crate::warden::control::ProcessStatus;

@@ -219,6 +219,7 @@ impl Agent {
         let about = About::process(&order.home, order.pid);
         let response = match outcome {
             Outcome::Moved(report) => {
+                self.families.moved(order.pid, &report.at, report.epoch);
                 self.care.moved(order.pid, report.pause_us);
                 self.families.moved(order.pid, &report.at, report.epoch);
                 let text = moved_text(order, &moving.command, &report);

@@ -107,6 +107,7 @@ fn keep(args: &WardenArgs) -> Result<(), Failure> {
         WardenSide::Home { pid, .. } => format!("cannot keep the family of {pid}"),
         WardenSide::Guest { .. } => "cannot keep a guest".to_owned(),
     };
+    start_logging(false, true);
     rustix::process::setsid().map_err(|error| Failure::new(ExitCode::Failed, what.as_str(), error))?;
     crate::warden::main(args).map_err(|why| Failure::new(ExitCode::Failed, what, why))
 }
