@@ -73,16 +73,6 @@ impl Families {
         gone
     }
 
-    /// Notes a move before the warden's next word tells it.
-    pub(super) fn moved(&mut self, pid: u32, at: &str, epoch: Epoch) {
-        let mut homes = self.0.values_mut().filter(|family| family.status.role == WardenRole::Home);
-        if let Some(family) =
-            homes.find(|family| family.status.processes.iter().any(|process| process.pid == pid))
-        {
-            (family.status.at, family.status.epoch) = (at.to_owned(), epoch);
-        }
-    }
-
     /// The family of this node that a process belongs to.
     pub(super) fn of_home_pid(&self, pid: u32) -> Option<&Family> {
         self.homes().find(|family| family.status.processes.iter().any(|process| process.pid == pid))
@@ -151,12 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn a_move_counts_at_once_and_a_warden_without_a_socket_is_gone() {
+    fn a_warden_without_a_socket_is_gone() {
         let (mut families, socket) = (Families::default(), PathBuf::from("/r/home-7-1.sock"));
         families.update(&socket, status(WardenRole::Home, 0), Instant::now());
-        families.moved(7, "alpha", Epoch(2));
-        assert_eq!(families.of_home_pid(7).unwrap().status.at, "alpha");
-        assert_eq!(families.keep_only(std::slice::from_ref(&socket)), [""; 0].map(PathBuf::from));
+        assert!(families.keep_only(std::slice::from_ref(&socket)).is_empty());
         assert_eq!(families.keep_only(&[]), [socket]);
         assert!(families.of_home_pid(7).is_none());
     }

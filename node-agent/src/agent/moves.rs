@@ -221,7 +221,6 @@ impl Agent {
             Outcome::Moved(report) => {
                 self.families.moved(order.pid, &report.at, report.epoch);
                 self.care.moved(order.pid, report.pause_us);
-                self.families.moved(order.pid, &report.at, report.epoch);
                 let text = moved_text(order, &moving.command, &report);
                 self.note(EventLevel::Info, about, text);
                 Response::Moved { from: order.from.clone(), report }
