@@ -97,11 +97,13 @@ impl Guest {
         }
     }
 
-    /// The id at home of a thread that the warden sees under `outer`, and the number of its last call.
+    /// The id at home of a thread that the warden sees under `outer`, and the number of its last complete call: one
+    /// that is under way will be issued again under the number it has.
     #[must_use]
     pub fn thread_at_home(&self, outer: u32) -> Option<(u32, u64)> {
         let tid = *self.by_outer.get(&outer)?;
-        Some((tid, self.threads.get(&tid)?.seq))
+        let thread = self.threads.get(&tid)?;
+        Some((tid, thread.seq - u64::from(thread.in_flight.is_some())))
     }
 
     /// Lets a frozen family go on here after all. Calls in flight are issued again under their numbers.

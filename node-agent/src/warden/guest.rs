@@ -87,6 +87,7 @@ pub async fn run(common: &WardenCommon) -> Result<(), String> {
         events,
         stage: Stage::Empty,
         moving: true,
+        wanted: None,
     };
     let ended = warden.serve(inbox).await;
     let _ = std::fs::remove_file(&common.control);
@@ -125,6 +126,8 @@ struct GuestWarden {
     events: mpsc::UnboundedSender<Event>,
     stage: Stage,
     moving: bool,
+    /// What home has asked for and something still stands in the way of.
+    wanted: Option<ToGuest>,
 }
 
 /// The stream of one thread, which opens a moment after its first message.
@@ -174,11 +177,17 @@ impl GuestWarden {
             }
             self.reap();
             self.effects();
+            if let Err(reason) = self.pursue().await {
+                tracing::error!(%reason, "a step of the handoff failed");
+                self.control.send(ToHome::Failed(reason), Bytes::new());
+            }
+            self.effects();
         }
         Ok(())
     }
 
     async fn control(&mut self, message: ToGuest) -> Result<(), String> {
+        tracing::debug!(step = message.name(), "from home");
         match message {
             ToGuest::Prepare { epoch, foothold, clocks, processes, pages_from } => {
                 self.prepare(epoch, foothold, clocks, processes, pages_from)
@@ -192,10 +201,14 @@ impl GuestWarden {
                 self.control.send(ToHome::Running, Bytes::new());
                 Ok(())
             }
-            ToGuest::Freeze => self.freeze().await,
-            ToGuest::SendTo { pages, key } => self.send_to(pages, key).await,
+            ToGuest::Freeze | ToGuest::SendTo { .. } => {
+                self.moving = true;
+                self.wanted = Some(message);
+                Ok(())
+            }
             ToGuest::Thaw => {
                 self.moving = false;
+                self.wanted = None;
                 if let Stage::Living(family) = &mut self.stage {
                     family.frozen = false;
                     family.guest.thaw();
@@ -304,21 +317,23 @@ impl GuestWarden {
         Ok(())
     }
 
-    async fn freeze(&mut self) -> Result<(), String> {
-        self.moving = true;
-        let deadline = tokio::time::Instant::now() + BUSY_LIMIT;
-        loop {
-            self.reap();
-            self.effects();
-            let Some(guest) = self.guest() else { return Err("no family".to_owned()) };
-            if !guest.is_busy() {
-                break;
+    /// Does what home has asked for, as soon as nothing stands in the way; whatever does ends with an event.
+    async fn pursue(&mut self) -> Result<(), String> {
+        let Stage::Living(family) = &self.stage else { return Ok(()) };
+        match self.wanted {
+            Some(ToGuest::Freeze) if !family.guest.is_busy() => {
+                self.wanted = None;
+                self.freeze()
             }
-            if tokio::time::Instant::now() > deadline {
-                return Err("the family is in the middle of a clone, an exec or a mapping".to_owned());
+            Some(ToGuest::SendTo { pages, key }) if key != self.home_key || family.guest.is_settled() => {
+                self.wanted = None;
+                self.send_to(pages, key).await
             }
-            return self.freeze_later();
+            _ => Ok(()),
         }
+    }
+
+    fn freeze(&mut self) -> Result<(), String> {
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
         family.guest.freeze().map_err(describe)?;
         family.frozen = true;
@@ -333,27 +348,9 @@ impl GuestWarden {
         Ok(())
     }
 
-    /// Something must end first, and its end comes as an event: the freeze is tried again behind it.
-    fn freeze_later(&self) -> Result<(), String> {
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(SHORT).await;
-            drop(events.send(Event::Control(Some(ToGuest::Freeze))));
-        });
-        Ok(())
-    }
-
     async fn send_to(&mut self, pages: std::net::SocketAddr, key: KeyHash) -> Result<(), String> {
         let waiter = Rc::clone(&self.waiter);
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
-        if !family.guest.is_settled() && key == self.home_key {
-            let events = self.events.clone();
-            tokio::task::spawn_local(async move {
-                tokio::task::yield_now().await;
-                drop(events.send(Event::Control(Some(ToGuest::SendTo { pages, key }))));
-            });
-            return Ok(());
-        }
         done(family.bulk.dial(pages, key)).await?;
         let mut image = FamilyImage::default();
         let (mut batches, mut bytes) = (0, 0);
@@ -633,6 +630,4 @@ const HOME_LIMIT: Duration = Duration::from_secs(10);
 /// For a body to end after it was killed.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// For a clone, an exec or a mapping to end before a freeze.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_micros(500);

@@ -76,6 +76,24 @@ pub enum ToGuest {
     End(u32),
 }
 
+impl ToGuest {
+    /// The step's name, for logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            ToGuest::Prepare { .. } => "prepare",
+            ToGuest::Context { .. } => "context",
+            ToGuest::Start => "start",
+            ToGuest::Freeze => "freeze",
+            ToGuest::SendTo { .. } => "send to",
+            ToGuest::Thaw => "thaw",
+            ToGuest::Discard => "discard",
+            ToGuest::NewProgram { .. } => "new program",
+            ToGuest::End(_) => "end",
+        }
+    }
+}
+
 /// From a guest warden to the home warden.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToHome {

@@ -15,7 +15,7 @@ use migration::deputize::deputize;
 use migration::foothold::Foothold;
 use migration::freeze::{Frozen, FrozenThread};
 use migration::homecoming;
-use migration::image::{FamilyImage, ProcessImage};
+use migration::image::{FamilyImage, Layout, ProcessImage};
 use migration::landing::HealingArea;
 use migration::layout::{self, Side};
 use migration::pages::{self, Changed};
@@ -85,6 +85,10 @@ struct HomeWarden {
     too_early: Vec<(u32, FromBody, Bytes)>,
     unclaimed: VecDeque<ToHome>,
     programs: VecDeque<(u32, Stopped)>,
+    /// A new program is on its way to the guest.
+    starting: bool,
+    /// Questions that came while something short was under way.
+    waiting: VecDeque<Asked>,
     moving: bool,
     call_bytes: u64,
 }
@@ -127,6 +131,8 @@ pub async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         too_early: Vec::new(),
         unclaimed: VecDeque::new(),
         programs: VecDeque::new(),
+        starting: false,
+        waiting: VecDeque::new(),
         moving: false,
         call_bytes: 0,
     };
@@ -157,6 +163,10 @@ impl HomeWarden {
                 event => self.handle(event),
             }
             self.programs().await;
+            while let Some(asked) = self.waiting.pop_front() {
+                self.answer(asked).await;
+                self.programs().await;
+            }
             if self.away.is_some() && self.deputy.as_ref().is_some_and(Deputy::is_empty) {
                 if let Some(peer) = &self.away {
                     peer.control.send(ToGuest::Discard, Bytes::new());
@@ -220,8 +230,10 @@ impl HomeWarden {
             Event::Asked(asked) => {
                 let answer = match asked.question {
                     ToWarden::Status => FromWarden::Status(self.status()),
-                    _ => FromWarden::Failed { reason: "busy: moving".to_owned() },
+                    _ if self.moving => FromWarden::Failed { reason: "busy: moving".to_owned() },
+                    _ => return self.waiting.push_back(asked),
                 };
+                // An agent that has hung up does not want to know.
                 let _ = asked.answers.send(answer);
             }
         }
@@ -244,6 +256,8 @@ impl HomeWarden {
                     self.call_bytes += tail.len() as u64;
                     match self.outboxes.get(&tid) {
                         Some(outbox) => outbox.send(message, tail),
+                        // The next guest asks again, and is answered from the last reply.
+                        None if matches!(message, ToBody::Return { .. }) => {}
                         None => self.held_back.entry(tid).or_default().push((message, tail)),
                     }
                 }
@@ -411,10 +425,13 @@ impl HomeWarden {
         self.moving = true;
         let next = self.dial(node, accept).await?;
         let foothold = self.foothold.ok_or("the family is not away")?;
-        let former = self.away.take().ok_or("the family is not away")?;
         let stopped_at = Instant::now();
-        former.control.send(ToGuest::Freeze, Bytes::new());
-        let hopped = self.hand_on(&former, &next, foothold).await;
+        let frozen = self.freeze().await;
+        let former = self.away.take().ok_or("the family is not away")?;
+        let hopped = match frozen {
+            Ok(layouts) => self.hand_on(&former, &next, foothold, layouts).await,
+            Err(reason) => Err(reason),
+        };
         match hopped {
             Ok(sent) => {
                 self.away = Some(next);
@@ -432,8 +449,20 @@ impl HomeWarden {
         }
     }
 
-    async fn hand_on(&mut self, former: &Peer, next: &Peer, foothold: Foothold) -> Result<Sent, String> {
-        let layouts = self.expect(still).await?;
+    /// Stops the family where it is.
+    async fn freeze(&mut self) -> Result<Vec<(u32, Layout)>, String> {
+        let peer = self.away.as_ref().ok_or("the family is at home")?;
+        peer.control.send(ToGuest::Freeze, Bytes::new());
+        self.expect(still).await
+    }
+
+    async fn hand_on(
+        &mut self,
+        former: &Peer,
+        next: &Peer,
+        foothold: Foothold,
+        layouts: Vec<(u32, Layout)>,
+    ) -> Result<Sent, String> {
         // What the deputies say from now on is for the next guest; the old streams are done.
         self.outboxes.clear();
         let prepare = ToGuest::Prepare {
@@ -452,6 +481,9 @@ impl HomeWarden {
         self.epoch = self.epoch.next();
         next.control.send(ToGuest::Start, Bytes::new());
         self.expect(|message| matches!(message, ToHome::Running).then_some(())).await?;
+        // For the programs that the family will start there.
+        let bulk = self.bulk.as_ref().ok_or("no pages thread")?;
+        done(bulk.dial(pages, next.accept.key)).await?;
         Ok(sent)
     }
 
@@ -460,12 +492,13 @@ impl HomeWarden {
         let started = Instant::now();
         self.moving = true;
         let foothold = self.foothold.ok_or("the family is not away")?;
-        let peer = self.away.take().ok_or("the family is at home")?;
-        peer.control.send(ToGuest::Freeze, Bytes::new());
         let stopped_at = Instant::now();
-        let layouts = match self.expect(still).await {
+        let frozen = self.freeze().await;
+        let peer = self.away.take().ok_or("the family is at home")?;
+        let layouts = match frozen {
             Ok(layouts) => layouts,
             Err(reason) => {
+                peer.control.send(ToGuest::Thaw, Bytes::new());
                 self.away = Some(peer);
                 return Err(reason);
             }
@@ -520,7 +553,10 @@ impl HomeWarden {
     /// Processes with a new program follow their family, or go on at home if they cannot.
     async fn programs(&mut self) {
         while let Some((pid, task)) = self.programs.pop_front() {
-            if let Err(reason) = self.send_program(pid, task).await {
+            self.starting = true;
+            let sent = self.send_program(pid, task).await;
+            self.starting = false;
+            if let Err(reason) = sent {
                 tracing::info!(pid, %reason, "the new program goes on at home");
                 if let Some(peer) = &self.away {
                     peer.control.send(ToGuest::End(pid), Bytes::new());
@@ -530,6 +566,7 @@ impl HomeWarden {
     }
 
     async fn send_program(&mut self, pid: u32, task: Stopped) -> Result<(), String> {
+        tracing::debug!(pid, moving = self.moving, "a new program");
         let task = past_exec(task, &self.waiter)?;
         let thread = FrozenThread { task, signal: None };
         let mut frozen = Frozen { pid, threads: vec![thread] };
@@ -633,7 +670,13 @@ impl HomeWarden {
                 Ok(Some(Event::Control(number, None))) if self.heard.contains(&number) => {
                     return Err("the guest warden is gone".to_owned());
                 }
-                Ok(Some(event)) => self.handle(event),
+                Ok(Some(event)) => {
+                    self.handle(event);
+                    // A guest that is to freeze waits for the programs that its family is starting.
+                    if !self.starting && !self.programs.is_empty() {
+                        Box::pin(self.programs()).await;
+                    }
+                }
                 Ok(None) => return Err("the warden ends".to_owned()),
                 Err(_) => return Err(format!("the guest warden did not answer within {STEP_LIMIT:?}")),
             }
@@ -750,7 +793,7 @@ fn prepared(message: &ToHome) -> Option<std::net::SocketAddr> {
     }
 }
 
-fn still(message: &ToHome) -> Option<Vec<(u32, migration::image::Layout)>> {
+fn still(message: &ToHome) -> Option<Vec<(u32, Layout)>> {
     match message {
         ToHome::Still { layouts } => Some(layouts.clone()),
         _ => None,
