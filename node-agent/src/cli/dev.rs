@@ -191,11 +191,10 @@ impl Show {
             false => format!(" --socket {}", self.places.socket().display()),
         };
         format!(
-            "{} nodes ready in {:.2} s: {names}\n\
-             try in another terminal:\n  \
-             {homing}{socket} run -- perl -e 'for (1..999) {{ print \"$_\\n\"; sleep 1 }}'\n  \
-             {homing}{socket} ps        (then: {homing}{socket} move PID n2, and move PID home)\n  \
-             {homing}{socket} top\n\
+            "{} nodes ready in {:.2} s: {names}; from another terminal:\n  \
+             {homing}{socket} run -- CMD     start a program, or find one that runs: ps --all\n  \
+             {homing}{socket} move PID n2    let it go on at n2; `home` brings it back\n  \
+             {homing}{socket} top            watch\n\
              Ctrl-C brings every process home and ends the nodes\n",
             self.args.nodes,
             took.as_secs_f32(),
