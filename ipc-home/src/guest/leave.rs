@@ -6,7 +6,7 @@ use migration::freeze::{Frozen, FrozenThread};
 use migration::sys::ptrace::SigInfo;
 use migration::sys::seccomp::{self, Answer};
 use migration::sys::wait::Event;
-use migration::tracee::{Stopped, TraceError};
+use migration::tracee::{Running, Stopped, TraceError};
 
 use super::Guest;
 use super::state::{InFlight, Kind, Standing};
@@ -17,6 +17,7 @@ impl Guest {
     pub fn is_busy(&self) -> bool {
         self.threads.values().any(|thread| {
             thread.birth.is_some()
+                || thread.lends_memory_to.is_some()
                 || match &thread.standing {
                     Standing::Trapped(..)
                     | Standing::Mapping(..)
@@ -129,7 +130,10 @@ impl Guest {
                 Ok(())
             }
             Err(TraceError::Died(_)) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => {
+                thread.standing = Standing::Running(Running::attached(thread.outer));
+                Err(error)
+            }
         }
     }
 }

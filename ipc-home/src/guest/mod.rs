@@ -251,6 +251,9 @@ impl Guest {
         }
         self.processes.remove(&pid);
         self.threads.retain(|_, thread| thread.pid != pid);
+        for lender in self.threads.values_mut().filter(|thread| thread.lends_memory_to == Some(pid)) {
+            lender.lends_memory_to = None;
+        }
         self.by_outer.retain(|_, tid| self.threads.contains_key(tid));
         self.effects.push_back(Effect::Gone { pid });
     }

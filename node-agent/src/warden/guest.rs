@@ -335,7 +335,10 @@ impl GuestWarden {
 
     fn freeze(&mut self) -> Result<(), String> {
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
-        family.guest.freeze().map_err(describe)?;
+        if let Err(error) = family.guest.freeze() {
+            family.guest.thaw();
+            return Err(describe(error));
+        }
         family.frozen = true;
         match layouts(family) {
             Ok(layouts) => self.control.send(ToHome::Still { layouts }, Bytes::new()),
