@@ -36,7 +36,7 @@ mod tests {
         assert!(packed.len() < 100);
         assert_eq!(unpack(&packed, size, 4096).expect("a packed batch"), even);
         assert!(unpack(&packed, size, 4095).is_err());
-        let noise: Vec<u8> = (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..4096u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
         assert_eq!(pack(noise.clone()), (noise, 0));
     }
 }

@@ -11,8 +11,11 @@ use crate::image::{Backing, Layout};
 use crate::sys::pagemap::{self, Query};
 use crate::sys::{Errno, procvm, uffd};
 
-/// Size of a page.
+/// Size of a page, as an address difference.
 pub const PAGE: u64 = 4096;
+
+/// Size of a page, as a length of memory.
+pub const PAGE_BYTES: usize = 4096;
 
 /// Pages that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ impl Run {
     /// Size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.pages as usize * PAGE as usize
+        self.pages as usize * PAGE_BYTES
     }
 
     /// One past the last byte.
@@ -154,7 +157,7 @@ pub fn write(memory: &File, missing: Option<&OwnedFd>, runs: &[Run], data: &[u8]
 
 fn supply(memory: &File, uffd: &OwnedFd, start: u64, data: &[u8]) -> io::Result<()> {
     let mut at = start;
-    for page in data.chunks(PAGE as usize) {
+    for page in data.chunks(PAGE_BYTES) {
         match uffd::copy(uffd.as_fd(), at, page, false) {
             Ok(()) => {}
             Err(Errno(libc::EEXIST)) => memory.write_all_at(page, at)?,

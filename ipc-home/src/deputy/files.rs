@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use migration::pages::PAGE;
+use migration::pages::{PAGE, PAGE_BYTES};
 use migration::procfs;
 
 /// Reads pages of the files that a deputy has mapped at these addresses. What lies behind the end of a file is zero.
@@ -13,7 +13,7 @@ use migration::procfs;
 /// When the deputy has no file there, or the file cannot be read.
 pub fn read(pid: u32, start: u64, pages: u32) -> io::Result<Vec<u8>> {
     let end = start + u64::from(pages) * PAGE;
-    let mut data = vec![0; pages as usize * PAGE as usize];
+    let mut data = vec![0; pages as usize * PAGE_BYTES];
     for map in procfs::maps(pid)?.iter().filter(|map| map.inode != 0) {
         let (from, to) = (map.start.max(start), map.end.min(end));
         if from >= to {

@@ -32,7 +32,7 @@ impl Guest {
         thread.seq += 1;
         let seq = thread.seq;
         self.send(tid, FromBody::Birth { seq, flags: birth.flags, exit_signal }, Bytes::new());
-        waits(task, Trapped::Birth(birth))
+        waits(task, Trapped::Birth(Box::new(birth)))
     }
 
     /// Home has made its half, under this id.

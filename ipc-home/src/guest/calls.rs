@@ -291,7 +291,7 @@ impl Guest {
         let Ok(registers) = task.registers() else { return Standing::Lost };
         match what {
             Trapped::Exec | Trapped::ExecStrings(_) => skip(task, &registers, result),
-            Trapped::Birth(birth) => self.birth_granted(tid, task, birth, result),
+            Trapped::Birth(birth) => self.birth_granted(tid, task, *birth, result),
             Trapped::Map { addr, length, at_exit } => {
                 self.mapped_at_home(tid, task, addr, length, at_exit, result)
             }

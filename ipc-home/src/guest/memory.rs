@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use migration::pages::PAGE;
+use migration::pages::{PAGE, PAGE_BYTES};
 use migration::sys::{Errno, procvm, uffd};
 
 use super::Guest;
@@ -109,7 +109,7 @@ impl Guest {
     /// Pages that home has sent.
     pub fn fetched(&mut self, pid: u32, start: u64, data: &[u8]) {
         let Some(process) = self.processes.get(&pid) else { return };
-        for (index, page) in data.chunks_exact(PAGE as usize).enumerate() {
+        for (index, page) in data.chunks_exact(PAGE_BYTES).enumerate() {
             let addr = start + index as u64 * PAGE;
             match uffd::copy(process.uffd.as_fd(), addr, page, true) {
                 // There already, or unmapped meanwhile: whoever waits is woken and sees for itself.

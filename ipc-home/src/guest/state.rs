@@ -82,7 +82,7 @@ pub(super) enum Trapped {
     /// Home has mapped the file: with the address here, and whether it was taken here before.
     Map { addr: u64, length: u64, at_exit: bool },
     /// Home has made the thread or process.
-    Birth(Birth),
+    Birth(Box<Birth>),
     /// Home refuses the new program; if it does not, this body ends.
     Exec,
     /// Pages of an `execve`'s strings are being fetched.

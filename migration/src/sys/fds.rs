@@ -57,15 +57,16 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
     // SAFETY: `message` points to live locals of the sizes that it states.
     let got =
         check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) } as i64)?;
+    let got = usize::try_from(got).unwrap_or(0);
     // SAFETY: the kernel has filled `message` and its control buffer.
     let cmsg = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     if cmsg.is_null() {
-        return Ok((got as usize, None));
+        return Ok((got, None));
     }
     // SAFETY: a non-null first header lies inside the control buffer; the only kind sent here is one descriptor.
     let fd = unsafe { libc::CMSG_DATA(cmsg).cast::<RawFd>().read_unaligned() };
     // SAFETY: the kernel has just installed this descriptor for us.
-    Ok((got as usize, Some(unsafe { OwnedFd::from_raw_fd(fd) })))
+    Ok((got, Some(unsafe { OwnedFd::from_raw_fd(fd) })))
 }
 
 #[repr(align(8))]

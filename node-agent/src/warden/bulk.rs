@@ -27,7 +27,7 @@ use super::handoff::Batch;
 
 /// Pages of one process to be sent.
 #[derive(Debug)]
-pub struct Load {
+pub(super) struct Load {
     /// The process at home.
     pub pid: u32,
     /// Where it is read from: its pid here.
@@ -40,7 +40,7 @@ pub struct Load {
 
 /// Where the pages of one process go.
 #[derive(Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// `/proc/PID/mem`.
     pub memory: File,
     /// Its userfaultfd, at a guest.
@@ -49,7 +49,7 @@ pub struct Target {
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
+pub(super) struct Sent {
     /// Batches.
     pub batches: u64,
     /// Bytes of pages.
@@ -69,7 +69,7 @@ enum Command {
 
 /// The handle to the pages thread.
 #[derive(Debug)]
-pub struct Bulk {
+pub(super) struct Bulk {
     commands: mpsc::UnboundedSender<Command>,
     addr: SocketAddr,
 }
@@ -79,7 +79,7 @@ impl Bulk {
     ///
     /// # Errors
     /// When no port is free.
-    pub fn start(key: Arc<WardenKey>, ip: IpAddr, ports: RangeInclusive<u16>) -> io::Result<Bulk> {
+    pub(super) fn start(key: Arc<WardenKey>, ip: IpAddr, ports: RangeInclusive<u16>) -> io::Result<Bulk> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (told, addr) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("pages".to_owned()).spawn(move || {
@@ -104,37 +104,37 @@ impl Bulk {
 
     /// Where pages are received.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Connects to where pages will be sent.
-    pub fn dial(&self, to: SocketAddr, key: KeyHash) -> oneshot::Receiver<Result<(), String>> {
+    pub(super) fn dial(&self, to: SocketAddr, key: KeyHash) -> oneshot::Receiver<Result<(), String>> {
         self.ask(|done| Command::Dial { to, key, done })
     }
 
     /// Sends pages of one process, behind those of earlier calls.
-    pub fn send(&self, load: Load) -> oneshot::Receiver<Result<Sent, String>> {
+    pub(super) fn send(&self, load: Load) -> oneshot::Receiver<Result<Sent, String>> {
         self.ask(|done| Command::Send { load, done })
     }
 
     /// Completes when so many batches have been put in place since the last time.
-    pub fn received(&self, batches: u64) -> oneshot::Receiver<Result<(), String>> {
+    pub(super) fn received(&self, batches: u64) -> oneshot::Receiver<Result<(), String>> {
         self.ask(|done| Command::Await { batches, done })
     }
 
     /// Says where the pages of a process go; those that came before wait for it.
-    pub fn receive(&self, pid: u32, target: Target) {
+    pub(super) fn receive(&self, pid: u32, target: Target) {
         self.tell(Command::Receive { pid, target });
     }
 
     /// No more pages for this process.
-    pub fn forget(&self, pid: u32) {
+    pub(super) fn forget(&self, pid: u32) {
         self.tell(Command::Forget { pid });
     }
 
     /// Accepts pages from this peer.
-    pub fn allow(&self, key: KeyHash) {
+    pub(super) fn allow(&self, key: KeyHash) {
         self.tell(Command::Allow(key));
     }
 
@@ -275,7 +275,7 @@ fn unpacked(tail: &Bytes, unpacked_bytes: u32) -> io::Result<Bytes> {
     if unpacked_bytes == 0 {
         return Ok(tail.clone());
     }
-    packing::unpack(tail, unpacked_bytes, PAGES_PER_BATCH as usize * pages::PAGE as usize).map(Bytes::from)
+    packing::unpack(tail, unpacked_bytes, PAGES_PER_BATCH as usize * pages::PAGE_BYTES).map(Bytes::from)
 }
 
 /// 1 MiB: compressible in one go, a quarter of the largest frame.

@@ -12,7 +12,7 @@ use super::control::{FromWarden, ToWarden};
 
 /// A question of the agent, and where its answers go.
 #[derive(Debug)]
-pub struct Asked {
+pub(super) struct Asked {
     /// The question.
     pub question: ToWarden,
     /// Answers; the last one ends it.
@@ -21,7 +21,7 @@ pub struct Asked {
 
 /// A connection of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
+pub(super) enum Visit {
     /// It was accepted.
     Begins,
     /// It was closed.
@@ -32,7 +32,7 @@ pub enum Visit {
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn listen(
+pub(super) fn listen(
     path: &Path,
     asked: impl Fn(Asked) + Clone + 'static,
     visits: impl Fn(Visit) + Clone + 'static,
@@ -65,7 +65,10 @@ pub fn listen(
 ///
 /// # Errors
 /// When the descriptor cannot be watched.
-pub fn watch(descriptor: &OwnedFd, mut ready: impl FnMut(&OwnedFd) -> Readiness + 'static) -> io::Result<()> {
+pub(super) fn watch(
+    descriptor: &OwnedFd,
+    mut ready: impl FnMut(&OwnedFd) -> Readiness + 'static,
+) -> io::Result<()> {
     let watched = migration::sys::readiness::readable(descriptor.try_clone()?)?;
     tokio::task::spawn_local(async move {
         while let Ok(mut guard) = watched.readable().await {
@@ -80,7 +83,7 @@ pub fn watch(descriptor: &OwnedFd, mut ready: impl FnMut(&OwnedFd) -> Readiness 
 
 /// What is left in a descriptor after one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
+pub(super) enum Readiness {
     /// Nothing.
     Drained,
     /// It will never be readable again.
@@ -91,13 +94,13 @@ pub enum Readiness {
 ///
 /// # Errors
 /// Its own, or that it is gone.
-pub async fn done<T>(answer: oneshot::Receiver<Result<T, String>>) -> Result<T, String> {
+pub(super) async fn done<T>(answer: oneshot::Receiver<Result<T, String>>) -> Result<T, String> {
     answer.await.map_err(|_| "the pages thread is gone".to_owned())?
 }
 
 /// True when a descriptor has something to read now, or has been hung up.
 #[must_use]
-pub fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+pub(super) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
     let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
     let polls = rustix::event::poll(&mut polled, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }));
     polls.is_ok() && polled[0].revents().contains(rustix::event::PollFlags::HUP)
@@ -105,7 +108,7 @@ pub fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
 
 /// True when a notification waits to be taken.
 #[must_use]
-pub fn is_readable(fd: &OwnedFd) -> bool {
+pub(super) fn is_readable(fd: &OwnedFd) -> bool {
     let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd.as_fd(), rustix::event::PollFlags::IN)];
     let polls = rustix::event::poll(&mut polled, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }));
     polls.is_ok() && polled[0].revents().contains(rustix::event::PollFlags::IN)
@@ -113,7 +116,7 @@ pub fn is_readable(fd: &OwnedFd) -> bool {
 
 /// An error with its causes.
 #[must_use]
-pub fn describe(error: impl std::error::Error) -> String {
+pub(super) fn describe(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

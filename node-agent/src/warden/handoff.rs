@@ -29,7 +29,7 @@ use transport::{Epoch, KeyHash};
 
 /// From the home warden to a guest warden.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum ToGuest {
+pub(super) enum ToGuest {
     /// Build empty processes.
     Prepare {
         /// The epoch that will begin.
@@ -79,7 +79,7 @@ pub enum ToGuest {
 impl ToGuest {
     /// The step's name, for logs.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             ToGuest::Prepare { .. } => "prepare",
             ToGuest::Context { .. } => "context",
@@ -96,7 +96,7 @@ impl ToGuest {
 
 /// From a guest warden to the home warden.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum ToHome {
+pub(super) enum ToHome {
     /// The processes are there, without pages.
     Prepared {
         /// Where the pages go.
@@ -130,7 +130,7 @@ pub enum ToHome {
 
 /// Two clocks at one instant, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clocks {
+pub(super) struct Clocks {
     /// CLOCK_MONOTONIC.
     pub monotonic_ns: i64,
     /// CLOCK_BOOTTIME.
@@ -139,7 +139,7 @@ pub struct Clocks {
 
 /// On the fetch stream: a guest asks for pages of a mapping that home has.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Fetch {
+pub(super) struct Fetch {
     /// The process.
     pub pid: u32,
     /// First byte.
@@ -150,7 +150,7 @@ pub struct Fetch {
 
 /// Home's answer; the pages are the frame's tail.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Fetched {
+pub(super) struct Fetched {
     /// As asked.
     pub pid: u32,
     /// As asked.
@@ -159,7 +159,7 @@ pub struct Fetched {
 
 /// On the pages connection: the frame's tail holds the pages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Batch {
+pub(super) struct Batch {
     /// The process at home.
     pub pid: u32,
     /// Which pages, in the order of the tail.

@@ -8,11 +8,11 @@ use transport::frame::{FrameReceiver, FrameSender};
 
 /// Sends frames of one kind in order; dropping it finishes the stream.
 #[derive(Debug)]
-pub struct Outbox<T>(mpsc::UnboundedSender<(T, Bytes)>);
+pub(super) struct Outbox<T>(mpsc::UnboundedSender<(T, Bytes)>);
 
 impl<T: Serialize + 'static> Outbox<T> {
     /// Starts the writing task of a stream.
-    pub fn new(mut sender: FrameSender) -> Outbox<T> {
+    pub(super) fn new(mut sender: FrameSender) -> Outbox<T> {
         let (outbox, mut frames) = mpsc::unbounded_channel::<(T, Bytes)>();
         tokio::task::spawn_local(async move {
             while let Some((message, tail)) = frames.recv().await {
@@ -27,14 +27,14 @@ impl<T: Serialize + 'static> Outbox<T> {
     }
 
     /// Queues a frame. Each thread of a family has at most a few under way, so the queue stays short.
-    pub fn send(&self, message: T, tail: Bytes) {
+    pub(super) fn send(&self, message: T, tail: Bytes) {
         // A peer that is gone is noticed by the connection's end.
         let _ = self.0.send((message, tail));
     }
 }
 
 /// Reads frames until the stream ends; then says so once.
-pub fn read<T: DeserializeOwned + 'static>(
+pub(super) fn read<T: DeserializeOwned + 'static>(
     mut receiver: FrameReceiver,
     mut handle: impl FnMut(Option<(T, Bytes)>) + 'static,
 ) {

@@ -1,0 +1,100 @@
+//! New programs: after an exec in a deputy, the fresh image follows its family.
+
+use bytes::Bytes;
+use migration::capture::{Access, capture};
+use migration::deputize::deputize;
+use migration::foothold::Foothold;
+use migration::freeze::{Frozen, FrozenThread};
+use migration::image::ProcessImage;
+use migration::landing::HealingArea;
+use migration::layout::{self, Side};
+use migration::tracee::Stopped;
+use migration::vessel::settled_stop;
+
+use super::HomeWarden;
+use crate::warden::common::describe;
+use crate::warden::handoff::{ToGuest, ToHome};
+
+impl HomeWarden {
+    /// Processes with a new program follow their family, or go on at home if they cannot.
+    pub(super) async fn programs(&mut self) {
+        while let Some((pid, task)) = self.programs.pop_front() {
+            self.starting = true;
+            let sent = self.send_program(pid, task).await;
+            self.starting = false;
+            if let Err(reason) = sent {
+                tracing::info!(pid, %reason, "the new program goes on at home");
+                if let Some(peer) = &self.away {
+                    peer.control.send(ToGuest::End(pid), Bytes::new());
+                }
+            }
+        }
+    }
+
+    pub(super) async fn send_program(&mut self, pid: u32, task: Stopped) -> Result<(), String> {
+        tracing::debug!(pid, moving = self.moving, "a new program");
+        if let Some(deputy) = &mut self.deputy {
+            deputy.forget(pid);
+        }
+        let task = task.resume_to_stop().map_err(describe)?;
+        let task = settled_stop(&self.waiter, task).map_err(describe)?;
+        let thread = FrozenThread { task, signal: None };
+        let mut frozen = Frozen { pid, threads: vec![thread] };
+        let Some(foothold) = self.foothold else {
+            frozen.thaw();
+            return Err("the family is at home".to_owned());
+        };
+        let built = self.offer_program(&mut frozen, foothold).await;
+        match built {
+            Ok((image, area)) => {
+                let shadows = deputize(frozen, &image, &area, foothold, &self.waiter).map_err(describe)?;
+                if let Some(deputy) = &mut self.deputy {
+                    deputy.adopt(&image, shadows).map_err(describe)?;
+                }
+                self.catch_up();
+                Ok(())
+            }
+            Err(reason) => {
+                plain(frozen);
+                Err(reason)
+            }
+        }
+    }
+
+    pub(super) async fn offer_program(
+        &mut self,
+        frozen: &mut Frozen,
+        foothold: Foothold,
+    ) -> Result<(ProcessImage, HealingArea), String> {
+        let pid = frozen.pid;
+        let (layout, ties) = layout::read(pid, &Side::Home).map_err(describe)?;
+        if let Some(tie) = ties.first() {
+            return Err(tie.to_string());
+        }
+        let taken = foothold.range();
+        if layout.vmas.iter().any(|vma| vma.start < taken.end && taken.start < vma.end) {
+            return Err("the new program uses homing's addresses".to_owned());
+        }
+        let area = HealingArea::find(pid).map_err(describe)?;
+        let image = capture(frozen, layout, Access::Healing(&area), &self.waiter).map_err(describe)?;
+        let sent = self.send_pages(&image, &area).await?;
+        let peer = self.away.as_ref().ok_or("the family is at home")?;
+        let message = ToGuest::NewProgram { image: Box::new(image.clone()), batches: sent.batches };
+        peer.control.send(message, Bytes::new());
+        self.expect(move |message| match message {
+            ToHome::ProgramRuns(runs) if *runs == pid => Some(Ok(())),
+            ToHome::ProgramFailed(failed, reason) if *failed == pid => Some(Err(reason.clone())),
+            _ => None,
+        })
+        .await??;
+        Ok((image, area))
+    }
+}
+
+/// Lets a process go that has become a plain program of its own.
+pub(super) fn plain(frozen: Frozen) {
+    for thread in &frozen.threads {
+        let _ = thread.task.set_options(migration::sys::ptrace::OPTIONS);
+    }
+    frozen.thaw();
+}
