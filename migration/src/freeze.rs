@@ -53,7 +53,11 @@ impl Frozen {
         let mut frozen = Frozen { pid, threads: Vec::new() };
         for _ in 0..ROUNDS_MAX {
             match frozen.stop_new_threads(waiter) {
-                Ok(0) => return Ok(frozen),
+                Ok(0) => {
+                    // Thread ids wrap round, so the leader's need not be the lowest.
+                    frozen.threads.sort_by_key(|thread| (thread.task.tid() != pid, thread.task.tid()));
+                    return Ok(frozen);
+                }
                 Ok(_) => {}
                 Err(error) => {
                     frozen.thaw();
