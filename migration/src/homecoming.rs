@@ -80,8 +80,11 @@ pub fn let_go(
     }
     leave_no_trace(pid, &mut settled, foothold, waiter)?;
     for task in settled {
-        task.set_options(OPTIONS)?;
-        task.detach(0)?;
+        match task.set_options(OPTIONS).and_then(|()| task.detach(0)) {
+            // A thread that was let go before this one has ended the program meanwhile.
+            Ok(()) | Err(TraceError::Died(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ fn classify(map: &MapLine, flags: &HashMap<u64, Vec<String>>, side: &Side, ties:
         let mapping = if map.name.is_empty() { range } else { format!("{range} {}", map.name) };
         ties.push(Tie { mapping, reason });
     };
-    if has("sh") {
+    if has("sh") && !is_published_only(&map.name) {
         tie("writable memory shared with other processes or with a file");
     } else if has("io") || has("pf") {
         tie("memory of a device");
@@ -107,6 +107,12 @@ fn classify(map: &MapLine, flags: &HashMap<u64, Vec<String>>, side: &Side, ties:
     }
 }
 
+/// A writable file mapping whose only purpose is to be looked at from outside: the performance counters of a Java VM
+/// (`jps`, `jstat`). It moves like any file mapping; observers see the counters of the last stay at home.
+fn is_published_only(name: &str) -> bool {
+    name.contains("/hsperfdata_")
+}
+
 /// An address at which `bytes` are free in the layout and likely to stay so: the same one is then used at every node.
 #[must_use]
 pub fn free_range(layout: &Layout, bytes: u64) -> Option<u64> {
@@ -121,3 +127,33 @@ pub fn free_range(layout: &Layout, bytes: u64) -> Option<u64> {
 const FIRST_CANDIDATE: u64 = 0x1234_0000_0000;
 const CANDIDATE_STEP: u64 = 0x40_0000_0000;
 const CANDIDATES: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ties_of(name: &str) -> Vec<Tie> {
+        let map = MapLine {
+            start: 0x1000,
+            end: 0x2000,
+            protection: 3,
+            shared: true,
+            offset: 0,
+            device: String::new(),
+            inode: 7,
+            name: name.to_owned(),
+        };
+        let flags = HashMap::from([(0x1000, vec!["sh".to_owned()])]);
+        let mut ties = Vec::new();
+        let vma = classify(&map, &flags, &Side::Home, &mut ties);
+        assert_eq!(vma.backing, Backing::Home);
+        ties
+    }
+
+    #[test]
+    fn writable_shared_memory_holds_a_process_and_a_java_machines_counters_do_not() {
+        assert_eq!(ties_of("/dev/zero (deleted)").len(), 1);
+        assert_eq!(ties_of("/tmp/data").len(), 1);
+        assert_eq!(ties_of("/tmp/hsperfdata_root/13935"), []);
+    }
+}

@@ -18,14 +18,13 @@ use super::{Guest, running, waits};
 use crate::protocol::FromBody;
 
 impl Guest {
-    /// A thread stands before an `mmap` of a file.
+    /// A thread stands before an `mmap` of a file, or of memory that would tie the body to this guest.
     pub(super) fn map_file(&mut self, tid: u32, task: Stopped, registers: &Registers) -> Standing {
         let args = arguments(registers);
         let [addr, length, protection, flags, ..] = args;
-        let shared = flags & SHARED != 0;
-        if shared && protection & WRITE != 0 {
-            *self.refused.entry("mmap of a shared writable file").or_default() += 1;
-            return skip(task, registers, -i64::from(libc::ENOSYS));
+        if let Some((what, errno)) = refusal(protection, flags) {
+            *self.refused.entry(what).or_default() += 1;
+            return skip(task, registers, -i64::from(errno));
         }
         if flags & FIXED != 0 && flags & FIXED_NOREPLACE != FIXED_NOREPLACE {
             // What is there now must stay if home refuses, so home goes first.
@@ -126,11 +125,27 @@ impl Guest {
     }
 }
 
+/// What a body must not map: its name for `homing why`, and the errno.
+fn refusal(protection: u64, flags: u64) -> Option<(&'static str, i32)> {
+    let (anonymous, shared) = (flags & ANONYMOUS != 0, flags & SHARED != 0);
+    if anonymous && shared {
+        Some(("mmap of shared memory", libc::ENOSYS))
+    } else if shared && protection & WRITE != 0 {
+        Some(("mmap of a shared writable file", libc::ENOSYS))
+    } else if anonymous && flags & HUGE != 0 {
+        // What a pool without free pages says; programs have an answer to that.
+        Some(("mmap of huge pages", libc::ENOMEM))
+    } else {
+        None
+    }
+}
+
 const PAGE: u64 = 4096;
 const WRITE: u64 = libc::PROT_WRITE as u64;
 const SHARED: u64 = libc::MAP_SHARED as u64;
 const PRIVATE: u64 = libc::MAP_PRIVATE as u64;
 const ANONYMOUS: u64 = libc::MAP_ANONYMOUS as u64;
+const HUGE: u64 = libc::MAP_HUGETLB as u64;
 const FIXED: u64 = libc::MAP_FIXED as u64;
 const FIXED_NOREPLACE: u64 = libc::MAP_FIXED_NOREPLACE as u64;
 const POPULATE: u64 = libc::MAP_POPULATE as u64;

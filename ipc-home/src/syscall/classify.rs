@@ -71,24 +71,17 @@ pub enum Trap {
 pub enum Gate {
     /// The number decides.
     Number(Trap),
-    /// Bits of the low half of an argument decide: any set, or none.
-    AnyBit {
+    /// Some bits of the low half of an argument decide: they are as given, or not.
+    Bits {
         /// Which argument.
         arg: usize,
         /// The bits.
         mask: u32,
-        /// If any is set.
-        set: Trap,
-        /// If none is.
-        clear: Trap,
-    },
-    /// The low half of an argument decides: zero or not.
-    Zero {
-        /// Which argument.
-        arg: usize,
-        /// If it is zero.
-        zero: Trap,
-        /// If it is not.
+        /// What they are compared with.
+        value: u32,
+        /// If they are equal.
+        equal: Trap,
+        /// If they are not.
         other: Trap,
     },
 }
@@ -99,19 +92,8 @@ impl Gate {
     pub fn test(self, args: &[u64; 6]) -> Trap {
         match self {
             Gate::Number(trap) => trap,
-            Gate::AnyBit { arg, mask, set, clear } => {
-                if args[arg] & u64::from(mask) == 0 {
-                    clear
-                } else {
-                    set
-                }
-            }
-            Gate::Zero { arg, zero, other } => {
-                if args[arg] & u64::from(u32::MAX) == 0 {
-                    zero
-                } else {
-                    other
-                }
+            Gate::Bits { arg, mask, value, equal, other } => {
+                if args[arg] & u64::from(mask) == u64::from(value) { equal } else { other }
             }
         }
     }
@@ -128,9 +110,18 @@ pub fn gate(class: Class) -> Gate {
         Class::Special(special) => special,
     };
     match special {
-        Special::Mmap => Gate::AnyBit { arg: 3, mask: MAP_ANONYMOUS, set: Trap::Allow, clear: Trap::Trace },
-        Special::Sleep => Gate::AnyBit { arg: 1, mask: TIMER_ABSTIME, set: Trap::Allow, clear: Trap::Notify },
-        Special::Itimer => Gate::Zero { arg: 0, zero: Trap::Notify, other: Trap::Allow },
+        // Shared memory and huge pages would tie the body to its guest.
+        Special::Mmap => {
+            let mask = MAP_ANONYMOUS | MAP_SHARED | MAP_HUGETLB;
+            Gate::Bits { arg: 3, mask, value: MAP_ANONYMOUS, equal: Trap::Allow, other: Trap::Trace }
+        }
+        Special::Sleep => {
+            let (mask, value) = (TIMER_ABSTIME, TIMER_ABSTIME);
+            Gate::Bits { arg: 1, mask, value, equal: Trap::Allow, other: Trap::Notify }
+        }
+        Special::Itimer => {
+            Gate::Bits { arg: 0, mask: u32::MAX, value: 0, equal: Trap::Notify, other: Trap::Allow }
+        }
         Special::Clone | Special::Exec | Special::Exit | Special::ExitGroup => Gate::Number(Trap::Trace),
         Special::Mremap
         | Special::SigAction
@@ -144,5 +135,7 @@ pub fn gate(class: Class) -> Gate {
     }
 }
 
+const MAP_SHARED: u32 = 0x1;
 const MAP_ANONYMOUS: u32 = 0x20;
+const MAP_HUGETLB: u32 = 0x4_0000;
 const TIMER_ABSTIME: u32 = 1;

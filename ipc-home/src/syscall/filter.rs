@@ -17,8 +17,8 @@ mod bpf;
 
 pub use bpf::Instruction;
 use bpf::{
-    LEAVE, by_range, land, load, return_value, skip_if_above, skip_if_below, skip_if_equal,
-    skip_unless_any_bit, skip_unless_equal,
+    LEAVE, by_range, keep, land, load, return_value, skip_if_above, skip_if_below, skip_if_equal,
+    skip_unless_equal,
 };
 
 /// The filter for a body.
@@ -97,11 +97,14 @@ fn allow_inside(exempt: &ExemptCode) -> [Instruction; 7] {
 fn act(gate: Gate, nr: u32) -> Vec<Instruction> {
     match gate {
         Gate::Number(trap) => vec![action(trap, nr)],
-        Gate::AnyBit { arg, mask, set, clear } => {
-            vec![load(low_half(arg)), skip_unless_any_bit(mask, 1), action(set, nr), action(clear, nr)]
-        }
-        Gate::Zero { arg, zero, other } => {
-            vec![load(low_half(arg)), skip_unless_equal(0, 1), action(zero, nr), action(other, nr)]
+        Gate::Bits { arg, mask, value, equal, other } => {
+            vec![
+                load(low_half(arg)),
+                keep(mask),
+                skip_unless_equal(value, 1),
+                action(equal, nr),
+                action(other, nr),
+            ]
         }
     }
 }

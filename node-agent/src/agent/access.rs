@@ -1,6 +1,7 @@
 //! Who may do what with which process.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use crate::exit::{ExitCode, Failure};
 use crate::proc::{self, Process};
@@ -82,6 +83,21 @@ pub(super) fn find(
     Err(Failure::new(ExitCode::NotFound, what(), why).next(next))
 }
 
+/// Refuses to move agents and wardens: they are what moves the others.
+///
+/// # Errors
+/// `Refused` for a process that runs this very program.
+pub(super) fn check_not_homing(process: &Process, node: &str) -> Result<(), Failure> {
+    let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|seen| (seen.dev(), seen.ino()));
+    match (file(&process.pid.to_string()), file("self")) {
+        (Ok(theirs), Ok(own)) if theirs == own => {
+            let what = format!("cannot move {} ({}) from {node}", process.pid, process.comm);
+            Err(Failure::new(ExitCode::Refused, what, "it is a part of homing, which moves the others"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks the rule for uid 0: a body's calls run at home as its user, so a node that holds a body of root could do
 /// anything at home.
 ///
@@ -143,6 +159,7 @@ mod tests {
     #[test]
     fn root_moves_only_where_that_is_allowed() {
         let own = proc::process(std::process::id()).unwrap();
+        assert_eq!(check_not_homing(&own, "n1").unwrap_err().code, ExitCode::Refused);
         let setuid = Process { uids: [1000, 0, 0], ..own.clone() };
         let plain = Process { uids: [1000; 3], ..own };
         assert_eq!(check_root(&setuid, "n1", false).unwrap_err().code, ExitCode::NotAllowed);

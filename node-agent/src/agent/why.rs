@@ -45,7 +45,11 @@ impl Agent {
             refused_calls: Vec::new(),
             at,
         };
-        if let Err(failure) = access::check_root(&process, &self.me.name, self.nursery.allow_root) {
+        let checks = [
+            access::check_not_homing(&process, &self.me.name),
+            access::check_root(&process, &self.me.name, self.nursery.allow_root),
+        ];
+        for failure in checks.into_iter().filter_map(Result::err) {
             report.holds.push(Reason { text: failure.why.join("; "), fix: failure.next });
         }
         if report.at != report.home && wanted.is_none_or(|id| id == self.me.id) {

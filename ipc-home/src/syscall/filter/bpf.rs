@@ -49,9 +49,9 @@ pub(super) const fn skip_if_below(k: u32, count: u8) -> Instruction {
     Instruction { code: JGE_K, jt: 0, jf: count, k }
 }
 
-/// Skips `count` instructions if the accumulator has no bit of `mask`.
-pub(super) const fn skip_unless_any_bit(mask: u32, count: u8) -> Instruction {
-    Instruction { code: JSET_K, jt: 0, jf: count, k: mask }
+/// Clears every bit of the accumulator that is not in `mask`.
+pub(super) const fn keep(mask: u32) -> Instruction {
+    Instruction { code: AND_K, jt: 0, jf: 0, k: mask }
 }
 
 /// In a leaf of [`by_range`]: goes on behind the whole tree, once [`land`] has seen the code.
@@ -98,4 +98,4 @@ pub(super) const JA: u16 = 0x05;
 pub(super) const JEQ_K: u16 = 0x15;
 pub(super) const JGT_K: u16 = 0x25;
 pub(super) const JGE_K: u16 = 0x35;
-pub(super) const JSET_K: u16 = 0x45;
+pub(super) const AND_K: u16 = 0x54;

@@ -1,4 +1,4 @@
-use super::bpf::{JA, JEQ_K, JGE_K, JGT_K, JSET_K, LD_W_ABS, RET_K};
+use super::bpf::{AND_K, JA, JEQ_K, JGE_K, JGT_K, LD_W_ABS, RET_K};
 use super::*;
 use crate::syscall::classify::classify;
 use crate::syscall::table::calls;
@@ -45,7 +45,7 @@ fn run(code: &[Instruction], call: &Call) -> (u32, bool) {
             JEQ_K => at += branch(a == k),
             JGT_K => at += branch(a > k),
             JGE_K => at += branch(a >= k),
-            JSET_K => at += branch(a & k != 0),
+            AND_K => a &= k,
             RET_K => return (k, read_more),
             _ => panic!("unknown operation {operation:#x}"),
         }
@@ -99,9 +99,11 @@ fn three_calls_depend_on_arguments() {
     let action = |nr, args| run(&code, &call(nr, args)).0;
     let anonymous = [0, 4096, 3, 0x22, u64::MAX, 0];
     let shared_anonymous = [0, 4096, 3, 0x21, u64::MAX, 0];
+    let huge = [0, 4096, 3, 0x4_0022, u64::MAX, 0];
     let of_a_file = [0, 4096, 1, 0x2, 3, 0];
     assert_eq!(action(9, anonymous), RET_ALLOW);
-    assert_eq!(action(9, shared_anonymous), RET_ALLOW);
+    assert_eq!(action(9, shared_anonymous), RET_TRACE | 9);
+    assert_eq!(action(9, huge), RET_TRACE | 9);
     assert_eq!(action(9, of_a_file), RET_TRACE | 9);
     assert_eq!(action(230, [1, 1, 0, 0, 0, 0]), RET_ALLOW);
     assert_eq!(action(230, [1, 0, 0, 0, 0, 0]), RET_USER_NOTIF);

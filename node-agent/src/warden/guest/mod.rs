@@ -87,6 +87,9 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
     };
     let ended = warden.serve(inbox).await;
     let _ = std::fs::remove_file(&common.control);
+    // First the bodies end, then home learns at once that they have.
+    drop(warden);
+    endpoint.close().await;
     ended
 }
 

@@ -138,6 +138,8 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
     };
     let ended = warden.serve().await;
     let _ = std::fs::remove_file(&common.control);
+    // A guest warden that was not told yet learns it from this.
+    warden.endpoint.close().await;
     ended
 }
 
