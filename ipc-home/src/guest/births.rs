@@ -84,6 +84,7 @@ impl Guest {
             return Standing::Lost;
         };
         let pid = thread.pid;
+        thread.lends_memory_to = (birth.flags & CLONE_VFORK != 0).then_some(birth.tid);
         let own = (birth.registers.rdi, birth.registers.rsi);
         let restored = Registers { rdi: own.0, rsi: own.1, ..registers };
         if task.set_registers(&restored).is_err() {

@@ -34,6 +34,11 @@ impl Guest {
             return;
         };
         thread.mask_in_call = None;
+        if self.freezing {
+            // Its stop is on the way: the call is issued again where the family goes on.
+            let next = self.answer(tid, task, id, Answer::Return(RESTART_ALWAYS));
+            return self.stand(tid, next);
+        }
         let call = Waiting { notification: id, nr, args, kind: Kind::Gathering(0) };
         let next = match classify(nr, &args) {
             Class::Refuse(errno) => {

@@ -9,7 +9,7 @@ use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
 use super::Guest;
-use super::state::{InFlight, Kind, Standing};
+use super::state::{Kind, Standing};
 
 impl Guest {
     /// True while some thread is in the middle of something that must end first: a clone, an exec, a mapping.
@@ -17,6 +17,7 @@ impl Guest {
     pub fn is_busy(&self) -> bool {
         self.threads.values().any(|thread| {
             thread.birth.is_some()
+                || thread.lends_memory_to.is_some()
                 || match &thread.standing {
                     Standing::Trapped(..)
                     | Standing::Mapping(..)
@@ -28,16 +29,17 @@ impl Guest {
         })
     }
 
-    /// Stops every thread. Calls under way stay under way at home: their threads will issue them again, under the same
-    /// number, unless home answers first.
+    /// Begins to stop every thread; [`Guest::is_frozen`] says when all stand still. Nothing waits for them, since one
+    /// may be in the kernel for a page that has yet to be fetched.
+    ///
+    /// Calls under way stay under way at home: their threads will issue them again, under the same number, unless home
+    /// answers first.
     ///
     /// # Errors
-    /// When a thread does not stop.
-    pub fn freeze(&mut self) -> Result<Vec<InFlight>, TraceError> {
-        let mut in_flight = Vec::new();
-        let tids: Vec<u32> = self.threads.keys().copied().collect();
-        for tid in &tids {
-            let Some(thread) = self.threads.get_mut(tid) else { continue };
+    /// When a thread is gone in an unexpected way.
+    pub fn freeze(&mut self) -> Result<(), TraceError> {
+        self.freezing = true;
+        for thread in self.threads.values_mut() {
             match std::mem::replace(&mut thread.standing, Standing::Lost) {
                 Standing::Running(task) => {
                     task.interrupt()?;
@@ -47,10 +49,10 @@ impl Guest {
                     task.interrupt()?;
                     if let Kind::Forwarded { scatter, .. } = call.kind {
                         thread.in_flight = Some(scatter);
-                        in_flight.push(InFlight { tid: *tid, seq: thread.seq });
                     }
                     if let Some(process) = self.processes.get(&thread.pid) {
                         let restart = Answer::Return(RESTART_ALWAYS);
+                        // ENOENT: killed meanwhile; its end will be reported.
                         let _ = seccomp::answer(process.listener.as_fd(), call.notification, restart);
                     }
                     thread.standing = Standing::Running(task);
@@ -58,10 +60,28 @@ impl Guest {
                 other => thread.standing = other,
             }
         }
-        for tid in tids {
-            self.still(tid)?;
+        Ok(())
+    }
+
+    /// True when every thread stands still.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.threads.values().all(|thread| matches!(thread.standing, Standing::Still(_) | Standing::Lost))
+    }
+
+    /// A stop while the family is being frozen: the thread stays where it is.
+    pub(super) fn hold(&mut self, tid: u32, task: Stopped, event: Event) -> Standing {
+        match backed_up(task, event, &mut self.signals) {
+            Ok((task, held)) => {
+                if let Some(thread) = self.threads.get_mut(&tid)
+                    && held.is_some()
+                {
+                    thread.held_signal = held;
+                }
+                Standing::Still(task)
+            }
+            Err(_) => Standing::Lost,
         }
-        Ok(in_flight)
     }
 
     /// True when home has answered every call that was under way at the freeze.
@@ -108,29 +128,13 @@ impl Guest {
 
     /// Lets a frozen family go on here after all. Calls in flight are issued again under their numbers.
     pub fn thaw(&mut self) {
+        self.freezing = false;
         for thread in self.threads.values_mut() {
             if thread.in_flight.take().is_some() {
                 thread.seq -= 1;
             }
         }
         self.start();
-    }
-
-    fn still(&mut self, tid: u32) -> Result<(), TraceError> {
-        let Some(thread) = self.threads.get_mut(&tid) else { return Ok(()) };
-        let Standing::Running(task) = std::mem::replace(&mut thread.standing, Standing::Lost) else {
-            return Ok(());
-        };
-        match self.waiter.next(task) {
-            Ok((task, event)) => {
-                let (task, held) = backed_up(task, event, &mut self.signals)?;
-                thread.held_signal = held;
-                thread.standing = Standing::Still(task);
-                Ok(())
-            }
-            Err(TraceError::Died(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -20,7 +20,7 @@ mod memory;
 mod signals;
 mod state;
 
-pub use state::{BodyProcess, Effect, InFlight};
+pub use state::{BodyProcess, Effect};
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
@@ -55,6 +55,8 @@ pub struct Guest {
     call_bytes: u64,
     births: u64,
     cookies: i32,
+    /// Every thread that stops stays so.
+    freezing: bool,
     signals: HashMap<i32, migration::sys::ptrace::SigInfo>,
 }
 
@@ -75,6 +77,7 @@ impl Guest {
             call_bytes: 0,
             births: 0,
             cookies: 0,
+            freezing: false,
             signals: HashMap::new(),
         }
     }
@@ -111,7 +114,8 @@ impl Guest {
             if matches!(thread.standing, Standing::Still(_))
                 && let Standing::Still(task) = std::mem::replace(&mut thread.standing, Standing::Lost)
             {
-                thread.standing = running(task.resume(Resume::Cont, 0));
+                let signal = thread.held_signal.take().map_or(0, |info| info.signo());
+                thread.standing = running(task.resume(Resume::Cont, signal));
             }
         }
     }
@@ -197,6 +201,9 @@ impl Guest {
     }
 
     fn stopped(&mut self, tid: u32, task: Stopped, event: Event) -> Standing {
+        if self.freezing {
+            return self.hold(tid, task, event);
+        }
         match event {
             Event::Seccomp => self.trapped(tid, task),
             Event::Signal(number) => self.deliver(tid, task, number),
@@ -251,6 +258,9 @@ impl Guest {
         }
         self.processes.remove(&pid);
         self.threads.retain(|_, thread| thread.pid != pid);
+        for lender in self.threads.values_mut().filter(|thread| thread.lends_memory_to == Some(pid)) {
+            lender.lends_memory_to = None;
+        }
         self.by_outer.retain(|_, tid| self.threads.contains_key(tid));
         self.effects.push_back(Effect::Gone { pid });
     }

@@ -112,6 +112,9 @@ pub(super) struct Thread {
     pub(super) seq: u64,
     pub(super) standing: Standing,
     pub(super) birth: Option<Birth>,
+    /// The child that runs on this thread's memory until it has a program of its own: no signal or stop reaches the
+    /// thread before.
+    pub(super) lends_memory_to: Option<u32>,
     /// The mask that a call has put in force for its own duration.
     pub(super) mask_in_call: Option<u64>,
     /// A signal came while that mask was in force.
@@ -132,6 +135,7 @@ impl Thread {
             seq,
             standing,
             birth: None,
+            lends_memory_to: None,
             mask_in_call: None,
             deliver_under: None,
             in_flight: None,
@@ -139,15 +143,6 @@ impl Thread {
             first_registers: None,
         }
     }
-}
-
-/// A call that is under way at home while its body is frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InFlight {
-    /// The thread.
-    pub tid: u32,
-    /// Its number.
-    pub seq: u64,
 }
 
 /// What there is to tell home, or to do for the warden.

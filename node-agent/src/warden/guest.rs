@@ -177,13 +177,21 @@ impl GuestWarden {
             }
             self.reap();
             self.effects();
-            if let Err(reason) = self.pursue().await {
-                tracing::error!(%reason, "a step of the handoff failed");
-                self.control.send(ToHome::Failed(reason), Bytes::new());
+            // A freeze may find every thread at rest already, so it is looked at again behind itself.
+            if matches!(self.wanted, Some(ToGuest::Freeze)) {
+                self.pursue_or_fail().await;
             }
+            self.pursue_or_fail().await;
             self.effects();
         }
         Ok(())
+    }
+
+    async fn pursue_or_fail(&mut self) {
+        if let Err(reason) = self.pursue().await {
+            tracing::error!(%reason, "a step of the handoff failed");
+            self.control.send(ToHome::Failed(reason), Bytes::new());
+        }
     }
 
     async fn control(&mut self, message: ToGuest) -> Result<(), String> {
@@ -208,11 +216,7 @@ impl GuestWarden {
             }
             ToGuest::Thaw => {
                 self.moving = false;
-                self.wanted = None;
-                if let Stage::Living(family) = &mut self.stage {
-                    family.frozen = false;
-                    family.guest.thaw();
-                }
+                self.go_on(String::new());
                 Ok(())
             }
             ToGuest::NewProgram { image, batches } => self.new_program(&image, batches).await,
@@ -321,10 +325,11 @@ impl GuestWarden {
     async fn pursue(&mut self) -> Result<(), String> {
         let Stage::Living(family) = &self.stage else { return Ok(()) };
         match self.wanted {
-            Some(ToGuest::Freeze) if !family.guest.is_busy() => {
+            Some(ToGuest::Freeze) if family.frozen && family.guest.is_frozen() => {
                 self.wanted = None;
-                self.freeze()
+                self.still()
             }
+            Some(ToGuest::Freeze) if !family.frozen && !family.guest.is_busy() => self.freeze(),
             Some(ToGuest::SendTo { pages, key }) if key != self.home_key || family.guest.is_settled() => {
                 self.wanted = None;
                 self.send_to(pages, key).await
@@ -335,17 +340,26 @@ impl GuestWarden {
 
     fn freeze(&mut self) -> Result<(), String> {
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
-        family.guest.freeze().map_err(describe)?;
         family.frozen = true;
-        match layouts(family) {
-            Ok(layouts) => self.control.send(ToHome::Still { layouts }, Bytes::new()),
-            Err(reason) => {
-                family.frozen = false;
-                family.guest.thaw();
-                return Err(reason);
-            }
-        }
+        family.guest.freeze().map_err(|error| self.go_on(describe(error)))
+    }
+
+    /// Tells home that every thread stands still.
+    fn still(&mut self) -> Result<(), String> {
+        let Stage::Living(family) = &self.stage else { return Err("no family".to_owned()) };
+        let layouts = layouts(family).map_err(|reason| self.go_on(reason))?;
+        self.control.send(ToHome::Still { layouts }, Bytes::new());
         Ok(())
+    }
+
+    /// The family goes on here, for this reason.
+    fn go_on(&mut self, reason: String) -> String {
+        self.wanted = None;
+        if let Stage::Living(family) = &mut self.stage {
+            family.frozen = false;
+            family.guest.thaw();
+        }
+        reason
     }
 
     async fn send_to(&mut self, pages: std::net::SocketAddr, key: KeyHash) -> Result<(), String> {
