@@ -91,10 +91,10 @@ pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, 
     let mut running = start(home, scenario)?;
     let journey = Journey::take(lab, scenario, &mut running)?;
     let moved = running.finish(scenario.patience)?;
-    right_code("moved", &moved, expect.code)?;
     if let Some(difference) = Difference::between(&native.output, &moved.output) {
-        return Err(CheckError::Output(difference));
+        return Err(CheckError::Output { code: moved.code, difference, errors: errors(&moved) });
     }
+    right_code("moved", &moved, expect.code)?;
     for (path, (native, moved)) in
         scenario.results.iter().zip(native_results.iter().zip(results(home, scenario)?))
     {
@@ -120,10 +120,12 @@ pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, 
 pub enum CheckError {
     #[error("the lab failed")]
     Lab(#[from] LabError),
-    #[error("the {run} run ended with {code}, not {expected}; its errors: {errors}")]
-    Code { run: &'static str, code: i32, expected: i32, errors: String },
-    #[error("the moved run's output differs from the native run's: {0}")]
-    Output(Difference),
+    #[error("the {run} run ended with {code}, not {expected}; its errors: {errors}; its last output: {last}")]
+    Code { run: &'static str, code: i32, expected: i32, errors: String, last: String },
+    #[error(
+        "the moved run, which ended with {code}, wrote something else than the native run: {difference}; its errors: {errors}"
+    )]
+    Output { code: i32, difference: Difference, errors: String },
     #[error("the moved run's {path} differs from the native run's: {difference}")]
     Result { path: String, difference: Difference },
     #[error("move {number} to {to} failed with exit code {code}: {reason}")]
@@ -147,8 +149,13 @@ fn right_code(run: &'static str, finished: &Finished, expected: i32) -> Result<(
     if finished.code == expected {
         return Ok(());
     }
-    let errors = String::from_utf8_lossy(&finished.errors).trim().to_owned();
-    Err(CheckError::Code { run, code: finished.code, expected, errors })
+    let errors = errors(finished);
+    let last = finished.text().lines().last().unwrap_or_default().to_owned();
+    Err(CheckError::Code { run, code: finished.code, expected, errors, last })
+}
+
+fn errors(finished: &Finished) -> String {
+    String::from_utf8_lossy(&finished.errors).trim().to_owned()
 }
 
 fn results(home: &LabNode, scenario: &Scenario) -> Result<Vec<Vec<u8>>, LabError> {

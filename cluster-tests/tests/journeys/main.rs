@@ -75,7 +75,10 @@ fn travel(traveller: &Traveller, Journey { ground, user, length }: Journey) {
     let scenario = scenario.along(&[Stop::Node(2), Stop::Node(3), Stop::Home], length.of(2, 20));
     let expect =
         Expect { code: traveller.code, moves_min: length.of(3, 60), away_share_min: length.of(0.0, 0.5) };
-    let journey = check(&lab, &scenario, expect).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let journey = check(&lab, &scenario, expect).unwrap_or_else(|error| {
+        lab.nodes().iter().for_each(|node| println!("{}", node.logs()));
+        panic!("{}", chain(&error))
+    });
     println!("{} moves, {:.0} % of the time away", journey.moves, 100.0 * journey.away_share());
 }
 
