@@ -189,6 +189,16 @@ impl Stopped {
         Ok(Running(self.0))
     }
 
+    /// Lets it finish what it is doing in the kernel, without executing a single instruction of its own: the stop is
+    /// asked for first. The other way round a busy machine lets a short program run to its end in between.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resume_to_stop(self) -> Result<Running, TraceError> {
+        ptrace::interrupt(self.0).map_err(|errno| TraceError::new("interrupting", self.0, errno))?;
+        self.resume(Resume::Cont, 0)
+    }
+
     /// Lets it go for good, delivering `signal` (0: none).
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::init::FamilyInit;
 use crate::landing::TRAP_CODE;
 use crate::procfs;
 use crate::remote::Remote;
-use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers, Resume};
+use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers};
 use crate::sys::wait::Event;
 use crate::sys::{Errno, pidfd, spawn, uffd};
 use crate::tracee::{Running, Stopped, TraceError, Waiter};
@@ -112,15 +112,15 @@ fn pid_behind(pidfd: &OwnedFd) -> io::Result<u32> {
 }
 
 /// The stop after an interrupt, past the end of execve: at its event the call's result would still overwrite `rax`.
-fn settled_stop(waiter: &Waiter, task: Running) -> Result<Stopped, TraceError> {
+///
+/// # Errors
+/// When the task dies.
+pub fn settled_stop(waiter: &Waiter, task: Running) -> Result<Stopped, TraceError> {
     let mut task = task;
     loop {
         match waiter.next(task)? {
             (task, Event::Stop(_)) => return Ok(task),
-            (passing, _) => {
-                task = passing.resume(Resume::Cont, 0)?;
-                task.interrupt()?;
-            }
+            (passing, _) => task = passing.resume_to_stop()?,
         }
     }
 }

@@ -228,12 +228,15 @@ impl Deputy {
 
     /// Starts the next piece of work of a parked thread.
     fn proceed(&mut self, tid: u32) {
-        while !self.recalled {
+        loop {
             let Some(thread) = self.threads.get_mut(&tid) else { return };
             if !matches!(thread.state, Shadow::Parked(_)) {
                 return;
             }
             let Some(work) = thread.queue.pop_front() else { return };
+            if self.recalled && !work.is_end() {
+                continue;
+            }
             let Shadow::Parked(task) = std::mem::replace(&mut thread.state, Shadow::Lost) else { return };
             let Some(mut thread) = self.threads.remove(&tid) else { return };
             thread.state = self.start(&mut thread, task, work).unwrap_or(Shadow::Lost);

@@ -1,8 +1,10 @@
 //! Giving a family's shadow threads back, so that they become the program again.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use migration::deputize::ShadowThread;
-use migration::image::ProcessImage;
+use migration::image::{FamilyImage, ProcessImage};
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
@@ -25,6 +27,24 @@ impl Deputy {
             self.stop(tid)?;
         }
         Ok(())
+    }
+
+    /// The first thread of a recalled process, for work on its mappings.
+    pub fn leader(&mut self, pid: u32) -> Option<&mut Stopped> {
+        match &mut self.threads.get_mut(&pid)?.state {
+            Shadow::Parked(task) => Some(task),
+            _ => None,
+        }
+    }
+
+    /// Shadow threads without a body thread in the image. The last words of a thread that has ended may still be on
+    /// their way, and its shadow must end too before its process can go on.
+    #[must_use]
+    pub fn strangers(&self, family: &FamilyImage) -> Vec<String> {
+        let bodies: HashSet<u32> =
+            family.processes.iter().flat_map(|process| &process.threads).map(|thread| thread.tid).collect();
+        let strangers = self.threads.iter().filter(|(tid, _)| !bodies.contains(tid));
+        strangers.map(|(tid, thread)| format!("{tid} of {}: {:?}", thread.pid, thread.state)).collect()
     }
 
     /// Lends out the threads of a process, the leader first; signals that came meanwhile go into its image.
@@ -79,9 +99,9 @@ impl Deputy {
             }
             Shadow::Lost => Shadow::Lost,
         };
-        thread.queue.clear();
         thread.state = state;
         self.threads.insert(tid, thread);
+        self.proceed(tid);
         Ok(())
     }
 

@@ -62,6 +62,13 @@ pub(super) enum Work {
     ProcessKilled(i32),
 }
 
+impl Work {
+    /// Ends are done even when the family is on its way home: the body thread is gone already.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Work::ThreadExit(_) | Work::ProcessExit(_) | Work::ProcessKilled(_))
+    }
+}
+
 /// A shadow thread.
 #[derive(Debug)]
 pub(super) struct Thread {

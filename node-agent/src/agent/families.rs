@@ -65,6 +65,14 @@ impl Families {
         self.0.remove(socket)
     }
 
+    /// Drops the families whose warden's socket is not among these, and returns the sockets of those wardens: a warden
+    /// that ends in order takes its socket with it.
+    pub(super) fn keep_only(&mut self, sockets: &[PathBuf]) -> Vec<PathBuf> {
+        let gone: Vec<PathBuf> = self.0.keys().filter(|socket| !sockets.contains(socket)).cloned().collect();
+        gone.iter().for_each(|socket| drop(self.0.remove(socket)));
+        gone
+    }
+
     /// The family of this node that a process belongs to.
     pub(super) fn of_home_pid(&self, pid: u32) -> Option<&Family> {
         self.homes().find(|family| family.status.processes.iter().any(|process| process.pid == pid))
@@ -129,6 +137,15 @@ mod tests {
         let family = families.of_home_pid(7).unwrap();
         assert_eq!((family.calls_per_s, family.call_bytes_per_s), (100.0, 1000.0));
         families.remove(socket);
+        assert!(families.of_home_pid(7).is_none());
+    }
+
+    #[test]
+    fn a_warden_without_a_socket_is_gone() {
+        let (mut families, socket) = (Families::default(), PathBuf::from("/r/home-7-1.sock"));
+        families.update(&socket, status(WardenRole::Home, 0), Instant::now());
+        assert!(families.keep_only(std::slice::from_ref(&socket)).is_empty());
+        assert_eq!(families.keep_only(&[]), [socket]);
         assert!(families.of_home_pid(7).is_none());
     }
 

@@ -40,8 +40,10 @@ impl Agent {
     }
 
     /// Asks every warden whose socket is there, also those that a former agent started.
-    pub(super) fn ask_wardens(&self) {
-        for socket in self.nursery.sockets() {
+    pub(super) fn ask_wardens(&mut self) {
+        let sockets = self.nursery.sockets();
+        self.families.keep_only(&sockets).iter().for_each(|socket| wardens::remove_remains(socket));
+        for socket in sockets {
             let events = self.events.clone();
             tokio::spawn(async move {
                 let status = wardens::status(&socket).await;

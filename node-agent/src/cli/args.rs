@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::values;
 use super::warden_args::WardenArgs;
 use crate::config::{self, Dirs, Ports};
+use crate::dev::keeper::DEV_KEEPER_VERB;
 use crate::dev::spec::NODE_INIT_VERB;
 
 /// Moves running programs between machines; whoever talks to them notices nothing.
@@ -101,6 +102,8 @@ pub enum Verb {
     Doctor(ReadArgs),
     /// Watch nodes, processes and flows in the terminal
     Top,
+    /// Make nodes on this machine, to try things out
+    Dev(DevArgs),
     /// Tell what happened, and why
     Events(EventsArgs),
     /// Make, list or revoke join tokens
@@ -109,6 +112,13 @@ pub enum Verb {
     /// Keep one family at one node; started by an agent
     #[command(hide = true)]
     Warden(WardenArgs),
+    /// Hold the nodes of `dev`; started by it
+    #[command(hide = true, name = DEV_KEEPER_VERB)]
+    DevKeeper {
+        /// How many
+        #[arg(long)]
+        nodes: u8,
+    },
     /// Be the first process of a node of this machine
     #[command(hide = true, name = NODE_INIT_VERB)]
     NodeInit {
@@ -159,6 +169,23 @@ pub struct AgentArgs {
     /// Let processes of uid 0 move from and to this node
     #[arg(long)]
     pub allow_root: bool,
+}
+
+/// `homing dev`.
+#[derive(Clone, Debug, Args)]
+pub struct DevArgs {
+    /// How many: n1 is this machine itself, the others are namespaces
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub nodes: u8,
+    /// Let a program go round the nodes while it works
+    #[arg(long)]
+    pub demo: bool,
+    /// Show the dashboard; --demo does on a terminal
+    #[arg(long)]
+    pub tui: bool,
+    /// End by itself after this time, such as 30s or 2m
+    #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
+    pub limit: Option<Duration>,
 }
 
 /// `homing run`.
@@ -249,61 +276,4 @@ pub enum TokenVerb {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_grammar_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn verbs_and_flags_are_understood() {
-        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
-        for good in [
-            "homing init --name alpha --listen 10.0.0.1:7749",
-            "homing join 10.0.0.1 HM1-a-b-c",
-            "homing agent --ports 7800-7900 --allow-root --run-dir /r --state-dir /s",
-            "homing run -- ls -l --color",
-            "homing run ls -l --json",
-            "homing ps --json -w --all",
-            "homing nodes --json --socket /x",
-            "homing move 71 bravo --dry-run",
-            "homing migrate 71 home --no-wait --timeout 3s",
-            "homing why 71",
-            "homing why 71 bravo --json",
-            "homing doctor --json -q",
-            "homing top --color never",
-            "homing token create --ttl 2h",
-            "homing token list --json",
-            "homing token revoke q7Zk4w",
-            "homing events -f --json -v",
-        ] {
-            assert!(parse(good).is_ok(), "{good}: {}", parse(good).unwrap_err());
-        }
-        for bad in [
-            "homing",
-            "homing levitate",
-            "homing run",
-            "homing move bravo",
-            "homing move 71",
-            "homing move x bravo",
-            "homing init --listen 0.0.0.0:7749",
-            "homing init --name home",
-            "homing ps --timeout soon",
-            "homing ps -q -v",
-            "homing agent --ports 9-8",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_program_keeps_its_own_flags() {
-        let cli = Cli::try_parse_from(["homing", "run", "--", "grep", "--json", "-q", "--", "x"]).unwrap();
-        let Verb::Run(run) = cli.verb else { panic!("not run") };
-        assert_eq!(run.command, ["grep", "--json", "-q", "--", "x"]);
-    }
-}
+mod tests;

@@ -13,12 +13,12 @@ use clap::error::ErrorKind;
 use crate::agent::{self, AgentError};
 use crate::api::client::Client;
 use crate::config::{NodeFile, read_json};
-use crate::dev;
 use crate::exit::{ExitCode, Failure};
 use crate::job;
 
 pub mod args;
 mod cluster;
+mod dev;
 mod doctor;
 mod movement;
 mod show;
@@ -37,9 +37,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error, &args).into(),
     };
-    if let Verb::NodeInit { spec } = &cli.verb {
-        // It tells its starter what went wrong; standard error is the starter's own.
-        return dev::init::main(spec).into();
+    // These tell their starter what goes wrong; standard error is the starter's own.
+    match &cli.verb {
+        Verb::NodeInit { spec } => return crate::dev::init::main(spec).into(),
+        Verb::DevKeeper { nodes } => {
+            return crate::dev::keeper::main(&dev::places(&cli.common), *nodes).into();
+        }
+        _ => {}
     }
     match dispatch(cli) {
         Ok(()) => ExitCode::Done.into(),
@@ -68,10 +72,11 @@ fn dispatch(Cli { common, verb }: Cli) -> Result<(), Failure> {
         Verb::Why(args) => wait(&common, movement::why(&common, &args)),
         Verb::Doctor(args) => doctor::doctor(&common, args.json),
         Verb::Top => top::top(&common),
+        Verb::Dev(args) => dev::dev(&common, &args),
         Verb::Events(args) => show::events(&common, &args),
         Verb::Token(verb) => wait(&common, cluster::token(&common, verb)),
         Verb::Warden(args) => keep(&args),
-        Verb::NodeInit { .. } => Ok(()),
+        Verb::NodeInit { .. } | Verb::DevKeeper { .. } => Ok(()),
     }
 }
 

@@ -45,8 +45,10 @@ pub(super) fn events(common: &Common, args: &EventsArgs) -> Result<(), Failure> 
         let response = client.ask(&Request::Events { after: last.get() }, |_, _| {}).await?;
         let Response::Events { events, next } = response else { return Err(unexpected(&response)) };
         last.set(next);
+        // Where the local offset cannot be told, UTC is still in order.
+        let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
         for event in &events {
-            if args.json { print_json(event)? } else { print(&event_line(event))? }
+            if args.json { print_json(event)? } else { print(&event_line(event, offset))? }
         }
         Ok(())
     };
@@ -110,14 +112,9 @@ fn node_row(node: &Node) -> Vec<String> {
     ]
 }
 
-fn event_line(event: &LoggedEvent) -> String {
+pub(super) fn event_line(event: &LoggedEvent, offset: UtcOffset) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(event.at_unix_ms) * 1_000_000);
-    // Where the local offset cannot be told, UTC is still in order.
-    let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
-    let clock = time.map_or("--:--:--".into(), |time| {
-        let (hour, minute, second) = time.to_offset(offset).to_hms();
-        format!("{hour:02}:{minute:02}:{second:02}")
-    });
+    let clock = time.map_or("--:--:--".into(), |time| table::clock(time, offset));
     format!("{clock}  {}\n", harmless(&event.text))
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use time::{OffsetDateTime, UtcOffset};
+
 /// A table with left- and right-aligned columns, as wide as its content.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -75,6 +77,12 @@ pub(super) fn bytes(bytes: u64) -> String {
         (value, unit) = (value / 1024.0, next);
     }
     if unit == "B" || value >= 100.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time of day where the clocks are `offset` from UTC.
+pub(super) fn clock(time: OffsetDateTime, offset: UtcOffset) -> String {
+    let (hour, minute, second) = time.to_offset(offset).to_hms();
+    format!("{hour:02}:{minute:02}:{second:02}")
 }
 
 /// `12 ms`, `1.9 s`, `2 m 03 s`, `1 h 05 m`.

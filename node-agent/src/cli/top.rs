@@ -1,10 +1,12 @@
 //! `homing top`: feeds the dashboard with views and does what its keys ask for.
 
+use std::pin::pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, kill_process};
 use time::UtcOffset;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, timeout};
 use tui::model::ProcessRef;
 use tui::terminal::Terminal;
@@ -19,17 +21,31 @@ use crate::api::{MoveRequest, Request, Response, Target};
 use crate::exit::{ExitCode, Failure};
 
 pub(super) fn top(common: &Common) -> Result<(), Failure> {
+    // It can be told only as long as there is one thread.
+    let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    show(common, offset, async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    })
+}
+
+/// Shows the dashboard until the user quits it or `stop` ends.
+pub(super) fn show(
+    common: &Common,
+    offset: UtcOffset,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Failure> {
     // The first view is asked for before the terminal changes, so that a missing agent is an ordinary message.
     let first = block_on(async { view(&mut connect(common).await?, false).await })??;
     let node = first.node.clone();
-    // It can be told only as long as there is one thread.
-    let offset_s = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC).whole_seconds();
     let (events, received) = mpsc::channel();
     // The receiver is here; it cannot be gone.
     let _ = events.send(Event::View(first));
     let feeder = {
         let (common, events) = (common.clone(), events.clone());
-        move || feed(&common, &events)
+        move || feed(&common, stop, &events)
     };
     std::thread::spawn(feeder);
     let theme = match common.color {
@@ -50,25 +66,20 @@ pub(super) fn top(common: &Common) -> Result<(), Failure> {
             let _ = events.send(Event::RequestDone(wish, result));
         });
     };
-    tui::run(terminal, App::new(theme, offset_s), &received, ask).map_err(|error| failed(&error))
+    tui::run(terminal, App::new(theme, offset.whole_seconds()), &received, ask)
+        .map_err(|error| failed(&error))
 }
 
 /// Sends a view every second, or why there is none, until the dashboard or the process ends.
-fn feed(common: &Common, events: &mpsc::Sender<Event>) {
+fn feed(common: &Common, stop: impl Future<Output = ()>, events: &mpsc::Sender<Event>) {
     let feeding = block_on(async {
-        let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+        let mut stop = pin!(stop);
         let mut seconds = interval(PERIOD);
         let mut client = None;
         loop {
-            let stopped = async {
-                match &mut stop {
-                    Some(stop) => stop.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 _ = seconds.tick() => {}
-                _ = stopped => return drop(events.send(Event::Stop)),
+                () = &mut stop => return drop(events.send(Event::Stop)),
             }
             let looked = timeout(ANSWER_MAX, async {
                 let connected = match client.take() {

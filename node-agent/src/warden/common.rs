@@ -19,6 +19,15 @@ pub struct Asked {
     pub answers: mpsc::UnboundedSender<FromWarden>,
 }
 
+/// A connection of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// It was accepted.
+    Begins,
+    /// It was closed.
+    Ends,
+}
+
 /// Listens on the warden's socket; each connection may ask one thing after the other.
 ///
 /// # Errors
@@ -26,12 +35,13 @@ pub struct Asked {
 pub fn listen(
     path: &Path,
     asked: impl Fn(Asked) + Clone + 'static,
-    left: impl Fn() + Clone + 'static,
+    visits: impl Fn(Visit) + Clone + 'static,
 ) -> io::Result<()> {
     let listener = UnixListener::bind(path)?;
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (asked, left) = (asked.clone(), left.clone());
+            let (asked, visits) = (asked.clone(), visits.clone());
+            visits(Visit::Begins);
             tokio::task::spawn_local(async move {
                 let (reader, writer) = stream.into_split();
                 let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
@@ -44,7 +54,7 @@ pub fn listen(
                         }
                     }
                 }
-                left();
+                visits(Visit::Ends);
             });
         }
     });

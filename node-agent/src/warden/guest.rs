@@ -60,7 +60,7 @@ pub async fn run(common: &WardenCommon) -> Result<(), String> {
     endpoint.allow(offer.home_key);
     let (events, inbox) = mpsc::unbounded_channel();
     let ask = events.clone();
-    listen(&common.control, move |asked| drop(ask.send(Event::Asked(asked))), || {})
+    listen(&common.control, move |asked| drop(ask.send(Event::Asked(asked))), |_| {})
         .map_err(|error| format!("listening on {}: {error}", common.control.display()))?;
     accept_offer(Accept { addr: endpoint.local_addr(), key: key.hash() }).await?;
     let joined = tokio::time::timeout(HOME_LIMIT, async {

@@ -20,9 +20,9 @@ use migration::landing::HealingArea;
 use migration::layout::{self, Side};
 use migration::pages::{self, Changed};
 use migration::procfs;
-use migration::sys::ptrace::Resume;
 use migration::sys::{clock, wait};
 use migration::tracee::{Stopped, Waiter};
+use migration::vessel::settled_stop;
 use tokio::sync::mpsc;
 use transport::channel::Channel;
 use transport::endpoint::{Connection, WardenEndpoint};
@@ -30,7 +30,7 @@ use transport::identity::WardenKey;
 use transport::{Epoch, ProcessId};
 
 use super::bulk::{Bulk, Load, Sent, Target};
-use super::common::{Asked, Readiness, describe, done, listen, watch};
+use super::common::{Asked, Readiness, Visit, describe, done, listen, watch};
 use super::control::{
     Accept, FromWarden, MoveReport, Needs, Offer, ProcessStatus, ToWarden, WardenRole, WardenStatus,
 };
@@ -45,8 +45,7 @@ enum Event {
     Fetch(Fetch, Rc<Outbox<Fetched>>),
     Control(u64, Option<ToHome>),
     Asked(Asked),
-    /// An agent has hung up.
-    Left,
+    Visit(Visit),
 }
 
 /// A guest warden.
@@ -91,6 +90,10 @@ struct HomeWarden {
     waiting: VecDeque<Asked>,
     moving: bool,
     call_bytes: u64,
+    /// Connections of agents.
+    visitors: usize,
+    /// The last one has been closed.
+    leaving: bool,
 }
 
 /// Runs until the family is plain at home and nobody asks, or gone.
@@ -103,11 +106,11 @@ pub async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
     let key = Arc::new(WardenKey::generate().map_err(describe)?);
     let endpoint = WardenEndpoint::bind(&key, common.ip, common.ports.0.clone()).map_err(describe)?;
     let (events, inbox) = mpsc::unbounded_channel();
-    let (ask, hang_up) = (events.clone(), events.clone());
+    let (ask, visits) = (events.clone(), events.clone());
     listen(
         &common.control,
         move |asked| drop(ask.send(Event::Asked(asked))),
-        move || drop(hang_up.send(Event::Left)),
+        move |visit| drop(visits.send(Event::Visit(visit))),
     )
     .map_err(|error| format!("listening on {}: {error}", common.control.display()))?;
     let mut warden = HomeWarden {
@@ -135,6 +138,8 @@ pub async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         waiting: VecDeque::new(),
         moving: false,
         call_bytes: 0,
+        visitors: 0,
+        leaving: false,
     };
     let ended = warden.serve().await;
     let _ = std::fs::remove_file(&common.control);
@@ -153,7 +158,6 @@ impl HomeWarden {
         loop {
             let Some(event) = self.next_event().await else { return Ok(()) };
             match event {
-                Event::Left if self.away.is_none() => return Ok(()),
                 Event::Control(number, None)
                     if self.away.as_ref().is_some_and(|peer| peer.number == number) =>
                 {
@@ -166,6 +170,9 @@ impl HomeWarden {
             while let Some(asked) = self.waiting.pop_front() {
                 self.answer(asked).await;
                 self.programs().await;
+            }
+            if self.leaving && self.visitors == 0 && self.away.is_none() {
+                return Ok(());
             }
             if self.away.is_some() && self.deputy.as_ref().is_some_and(Deputy::is_empty) {
                 if let Some(peer) = &self.away {
@@ -194,7 +201,13 @@ impl HomeWarden {
     /// Everything that can be done at once.
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Children | Event::Left => {}
+            Event::Children => {}
+            Event::Visit(Visit::Begins) => self.visitors += 1,
+            Event::Visit(Visit::Ends) => {
+                self.visitors -= 1;
+                // The agent that started the warden came first; with nobody left who asks, it is not needed.
+                self.leaving = self.visitors == 0;
+            }
             Event::Attached(tid, outbox) => {
                 for (message, tail) in self.held_back.remove(&tid).into_iter().flatten() {
                     outbox.send(message, tail);
@@ -476,6 +489,7 @@ impl HomeWarden {
         let pages = self.expect(prepared).await?;
         former.control.send(ToGuest::SendTo { pages, key: next.accept.key }, Bytes::new());
         let (family, sent) = self.expect(captured).await?;
+        self.agree(&family).await?;
         next.control.send(ToGuest::Context { family, batches: sent.batches }, Bytes::new());
         self.expect(|message| matches!(message, ToHome::Ready).then_some(())).await?;
         self.epoch = self.epoch.next();
@@ -485,6 +499,21 @@ impl HomeWarden {
         let bulk = self.bulk.as_ref().ok_or("no pages thread")?;
         done(bulk.dial(pages, next.accept.key)).await?;
         Ok(sent)
+    }
+
+    /// Waits until the last words of threads that ended before the freeze have come.
+    async fn agree(&mut self, family: &FamilyImage) -> Result<(), String> {
+        let deadline = tokio::time::Instant::now() + STEP_LIMIT;
+        loop {
+            let strangers = self.deputy.as_ref().map_or_else(Vec::new, |deputy| deputy.strangers(family));
+            if strangers.is_empty() {
+                return Ok(());
+            }
+            match tokio::time::timeout_at(deadline, self.next_event()).await {
+                Ok(Some(event)) => self.handle(event),
+                _ => return Err(format!("ended at the guest and not at home: {}", strangers.join(", "))),
+            }
+        }
     }
 
     /// From a guest to home: the deputies become the program again.
@@ -510,30 +539,27 @@ impl HomeWarden {
         let deputy = self.deputy.as_mut().ok_or("no deputies")?;
         deputy.recall().map_err(describe)?;
         self.effects();
-        let mut shadows = HashMap::new();
         for (pid, layout) in &layouts {
-            let deputy = self.deputy.as_mut().ok_or("no deputies")?;
-            let mut threads = deputy.surrender(*pid);
-            let leader = threads.first_mut().ok_or("a process without threads")?;
-            homecoming::lay_out(*pid, &mut leader.task, layout, foothold, &self.waiter).map_err(describe)?;
+            let leader = self.deputy.as_mut().and_then(|deputy| deputy.leader(*pid));
+            let leader = leader.ok_or("a process without threads")?;
+            homecoming::lay_out(*pid, leader, layout, foothold, &self.waiter).map_err(describe)?;
             let path = format!("/proc/{pid}/mem");
             let memory = File::options().read(true).write(true).open(path).map_err(describe)?;
             if let Some(bulk) = &self.bulk {
                 bulk.receive(*pid, Target { memory, uffd: None });
             }
-            shadows.insert(*pid, threads);
         }
         peer.control.send(ToGuest::SendTo { pages: addr, key: self.key.hash() }, Bytes::new());
         let (family, sent) = self.expect(captured).await?;
         if let Some(bulk) = &self.bulk {
             done(bulk.received(sent.batches)).await?;
         }
+        self.agree(&family).await?;
         self.epoch = self.epoch.next();
         for mut image in family.processes {
-            let threads = shadows.remove(&image.pid).ok_or("a process that was not laid out")?;
-            if let Some(deputy) = &mut self.deputy {
-                deputy.hand_over_signals(&mut image);
-            }
+            let deputy = self.deputy.as_mut().ok_or("no deputies")?;
+            let threads = deputy.surrender(image.pid);
+            deputy.hand_over_signals(&mut image);
             homecoming::let_go(&image, threads, foothold, &self.waiter).map_err(describe)?;
             if let Some(bulk) = &self.bulk {
                 bulk.forget(image.pid);
@@ -567,12 +593,13 @@ impl HomeWarden {
 
     async fn send_program(&mut self, pid: u32, task: Stopped) -> Result<(), String> {
         tracing::debug!(pid, moving = self.moving, "a new program");
-        let task = past_exec(task, &self.waiter)?;
-        let thread = FrozenThread { task, signal: None };
-        let mut frozen = Frozen { pid, threads: vec![thread] };
         if let Some(deputy) = &mut self.deputy {
             deputy.forget(pid);
         }
+        let task = task.resume_to_stop().map_err(describe)?;
+        let task = settled_stop(&self.waiter, task).map_err(describe)?;
+        let thread = FrozenThread { task, signal: None };
+        let mut frozen = Frozen { pid, threads: vec![thread] };
         let Some(foothold) = self.foothold else {
             frozen.thaw();
             return Err("the family is at home".to_owned());
@@ -761,21 +788,6 @@ fn serve_fetches(
             drop(events.send(Event::Fetch(fetch, Rc::clone(&answers))));
         }
     });
-}
-
-/// Past the end of execve, at whose event nothing can be injected: before the program's first instruction.
-fn past_exec(task: Stopped, waiter: &Waiter) -> Result<Stopped, String> {
-    let mut task = task.resume(Resume::Cont, 0).map_err(describe)?;
-    task.interrupt().map_err(describe)?;
-    loop {
-        match waiter.next(task).map_err(describe)? {
-            (task, wait::Event::Stop(_)) => return Ok(task),
-            (passing, _) => {
-                task = passing.resume(Resume::Cont, 0).map_err(describe)?;
-                task.interrupt().map_err(describe)?;
-            }
-        }
-    }
 }
 
 /// Lets a process go that has become a plain program of its own.
