@@ -77,6 +77,7 @@ impl Deputy {
     fn stop(&mut self, tid: u32) -> Result<(), TraceError> {
         let Some(mut thread) = self.threads.remove(&tid) else { return Ok(()) };
         let queued: Vec<u64> = thread.outstanding().into_iter().collect();
+        tracing::debug!(tid, ?queued, state = ?thread.state, last = ?thread.last.as_ref().map(|last| last.0), "recalled");
         let state = match std::mem::replace(&mut thread.state, Shadow::Lost) {
             Shadow::Parked(task) => {
                 queued.into_iter().for_each(|seq| self.send_back(tid, seq));

@@ -132,6 +132,10 @@ impl Guest {
             Standing::Waiting(task, call) => self.complete(tid, task, call, result, file, tail),
             Standing::Trapped(task, what) => self.complete_trap(tid, task, what, result),
             Standing::Still(task) => self.complete_still(tid, task, result, tail),
+            Standing::Running(task) if thread.in_flight.is_some() => {
+                thread.early_answer = Some((result, tail.clone()));
+                Standing::Running(task)
+            }
             other => other,
         };
         self.stand(tid, next);
@@ -180,7 +184,7 @@ impl Guest {
     }
 
     /// The answer to a thread that is frozen meanwhile: its registers say how the call ended.
-    fn complete_still(&mut self, tid: u32, task: Stopped, result: i64, tail: &Bytes) -> Standing {
+    pub(super) fn complete_still(&mut self, tid: u32, task: Stopped, result: i64, tail: &Bytes) -> Standing {
         let Some(thread) = self.threads.get_mut(&tid) else { return Standing::Lost };
         let Some(scatter) = thread.in_flight.take() else { return Standing::Still(task) };
         let nr = task.registers().map_or(0, |registers| registers.orig_rax);

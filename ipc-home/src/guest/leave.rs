@@ -74,12 +74,14 @@ impl Guest {
     pub(super) fn hold(&mut self, tid: u32, task: Stopped, event: Event) -> Standing {
         match backed_up(task, event, &mut self.signals) {
             Ok((task, held)) => {
-                if let Some(thread) = self.threads.get_mut(&tid)
-                    && held.is_some()
-                {
+                let Some(thread) = self.threads.get_mut(&tid) else { return Standing::Lost };
+                if held.is_some() {
                     thread.held_signal = held;
                 }
-                Standing::Still(task)
+                match thread.early_answer.take() {
+                    Some((result, tail)) => self.complete_still(tid, task, result, &tail),
+                    None => Standing::Still(task),
+                }
             }
             Err(_) => Standing::Lost,
         }
@@ -89,6 +91,13 @@ impl Guest {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.threads.values().all(|thread| thread.in_flight.is_none())
+    }
+
+    /// The threads whose calls home has yet to answer, with their numbers, for logs.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<(u32, u64)> {
+        let threads = self.threads.iter().filter(|(_, thread)| thread.in_flight.is_some());
+        threads.map(|(tid, thread)| (*tid, thread.seq)).collect()
     }
 
     /// Lends the threads of a frozen process to whoever captures it.
@@ -131,6 +140,7 @@ impl Guest {
     pub fn thaw(&mut self) {
         self.freezing = false;
         for thread in self.threads.values_mut() {
+            thread.early_answer = None;
             if thread.in_flight.take().is_some() {
                 thread.seq -= 1;
             }

@@ -121,6 +121,8 @@ pub(super) struct Thread {
     pub(super) deliver_under: Option<u64>,
     /// Frozen during a call: where its outputs go.
     pub(super) in_flight: Option<Scatter>,
+    /// The answer to that call, come before the thread stood still.
+    pub(super) early_answer: Option<(i64, Bytes)>,
     /// Frozen at the delivery of this signal.
     pub(super) held_signal: Option<SigInfo>,
     /// Registers to give back at the first stop of a new task.
@@ -139,6 +141,7 @@ impl Thread {
             mask_in_call: None,
             deliver_under: None,
             in_flight: None,
+            early_answer: None,
             held_signal: None,
             first_registers: None,
         }

@@ -334,6 +334,10 @@ impl GuestWarden {
                 self.wanted = None;
                 self.send_to(pages, key).await
             }
+            Some(ToGuest::SendTo { .. }) => {
+                tracing::debug!(calls = ?family.guest.unsettled(), "home has yet to answer");
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
