@@ -116,5 +116,9 @@ int main(int argc, char **argv)
         orphan();
         fflush(stdout);
     }
-    return wait(NULL) == -1 && errno == ECHILD ? 0 : 1;
+    pid_t left = wait(NULL);
+    if (left == -1 && errno == ECHILD)
+        return 0;
+    printf("wrong: a child is left: %d, %s\n", left, strerrorname_np(errno));
+    return 1;
 }

@@ -46,17 +46,19 @@ impl Tests {
         self.on(Ground::Namespaces, name, |_| run())
     }
 
-    /// Runs what the command line asks for; to be returned from `main`.
+    /// Adds a test that runs on `ground`, as `GROUND::NAME`.
     #[must_use]
-    pub fn run(self) -> ExitCode {
-        libtest_mimic::run(&Arguments::from_args(), self.trials).exit_code()
-    }
-
-    fn on(self, ground: Ground, name: &str, run: impl FnOnce(Ground) + Send + 'static) -> Tests {
+    pub fn on(self, ground: Ground, name: &str, run: impl FnOnce(Ground) + Send + 'static) -> Tests {
         if env::var(GROUND_SWITCH).is_ok_and(|only| only != ground.name()) {
             return self;
         }
         self.add(format!("{}::{name}", ground.name()), is_possible(ground), move || run(ground))
+    }
+
+    /// Runs what the command line asks for; to be returned from `main`.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        libtest_mimic::run(&Arguments::from_args(), self.trials).exit_code()
     }
 
     fn add(mut self, name: String, possible: bool, run: impl FnOnce() + Send + 'static) -> Tests {

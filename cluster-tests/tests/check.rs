@@ -46,13 +46,16 @@ fn a_difference_is_found() {
     check(&lab, &scenario, left_alone(0)).unwrap();
 
     let error = check(&lab, &shell("echo start; echo $$"), left_alone(0)).unwrap_err();
-    assert!(matches!(&error, CheckError::Output(difference) if difference.offset >= 6), "{error}");
+    assert!(matches!(&error, CheckError::Output { difference, .. } if difference.offset >= 6), "{error}");
 }
 
 fn a_wrong_code_is_found() {
     let lab = Lab::new(Ground::Namespaces, 1).unwrap();
-    let error = check(&lab, &shell("echo why >&2; exit 3"), left_alone(0)).unwrap_err();
-    assert_eq!(error.to_string(), "the native run ended with 3, not 0; its errors: why");
+    let error = check(&lab, &shell("echo why >&2; echo what; exit 3"), left_alone(0)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the native run ended with 3, not 0; its errors: why; its last output: what"
+    );
     let second_run = "test -e /tmp/ran && exit 4; touch /tmp/ran";
     let error = check(&lab, &shell(second_run), left_alone(0)).unwrap_err();
     assert!(matches!(error, CheckError::Code { run: "moved", code: 4, .. }), "{error}");

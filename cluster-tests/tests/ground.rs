@@ -97,7 +97,7 @@ fn programs_run_as_asked(ground: Ground) {
     assert_eq!(comm, "cat\n", "the outer pid is the one here");
     assert!(usage(cat.outer_pid()).unwrap().resident_kib > 0);
     assert_eq!(node.bodies().unwrap(), [0; 0], "there is no family here");
-    cat.feed(vec![b'x'; 1 << 20]);
+    cat.feed(vec![b'x'; 1 << 20], Duration::ZERO);
     assert_eq!(cat.finish(PATIENCE).unwrap().output.len(), 1 << 20);
 }
 

@@ -84,7 +84,9 @@ impl Frozen {
             if self.threads.iter().any(|thread| thread.task.tid() == tid) {
                 continue;
             }
-            match Running::seize(tid, OPTIONS).and_then(|task| task.interrupt().map(|()| task)) {
+            // Without options: were a process or thread born between here and the stop, it would be traced as well, and
+            // nobody would ever let it go.
+            match Running::seize(tid, 0).and_then(|task| task.interrupt().map(|()| task)) {
                 Ok(task) => seized.push(task),
                 Err(TraceError::Died(_)) => {}
                 Err(error) => {
@@ -101,7 +103,11 @@ impl Frozen {
     fn take(&mut self, seized: Vec<Running>, waiter: &Waiter) -> Option<FreezeError> {
         let mut failure = None;
         for task in seized {
-            match first_stop(task, waiter) {
+            let stopped = waiter.next(task).and_then(|(task, event)| {
+                task.set_options(OPTIONS)?;
+                Ok((task, event))
+            });
+            match stopped {
                 Ok((task, event)) => {
                     let signal = match event {
                         Event::Signal(_) => task.signal_info().ok(),
@@ -119,17 +125,6 @@ impl Frozen {
             }
         }
         failure
-    }
-}
-
-/// The first stop of an interrupted thread, past the events of system calls that it was completing.
-fn first_stop(mut task: Running, waiter: &Waiter) -> Result<(Stopped, Event), TraceError> {
-    loop {
-        let (stopped, event) = waiter.next(task)?;
-        match event {
-            Event::Stop(_) | Event::Signal(_) => return Ok((stopped, event)),
-            _ => task = stopped.resume(crate::sys::ptrace::Resume::Cont, 0)?,
-        }
     }
 }
 

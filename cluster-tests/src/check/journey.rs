@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, LabNode, Running, Stay, usage};
+use crate::lab::{Lab, Part, Running, Stay};
 
 use super::{CheckError, Scenario};
 
@@ -17,7 +17,7 @@ pub enum Stop {
 }
 
 /// What a program's moves came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journey {
     /// Moves that were completed before the program ended.
     pub moves: usize,
@@ -27,28 +27,48 @@ pub struct Journey {
     pub away_ticks: u64,
     /// User time at home, in clock ticks, as far as sampled.
     pub home_ticks: u64,
+    at: Stop,
+    /// Of the stay that is not over, if it is one away.
+    here_ticks: u64,
 }
 
 impl Journey {
-    /// Moves `running` along the scenario's route until that or the program ends.
+    /// Moves `running`, or the part of it that the scenario names, along the route until that or the program ends.
     pub(super) fn take(lab: &Lab, scenario: &Scenario, running: &mut Running) -> Result<Journey, CheckError> {
-        let mut journey = Journey::default();
+        let mut journey = Journey {
+            moves: 0,
+            stays: Vec::new(),
+            away_ticks: 0,
+            home_ticks: 0,
+            at: Stop::Home,
+            here_ticks: 0,
+        };
+        let part = match &scenario.part {
+            Some(name) => running.child(name, scenario.patience)?,
+            None => running.whole(),
+        };
         let stops = scenario.route.iter().cycle().take(scenario.route.len() * scenario.rounds);
         for &stop in stops {
-            if wait_for_end(running, scenario.dwell)? || !journey.go(lab, running, stop)? {
+            journey.stay_for(scenario.dwell, part);
+            if part.has_ended() || !journey.go(lab, part, stop)? {
                 break;
             }
             if let Stop::Node(number) = stop {
-                match Stay::prove(running.outer_pid(), lab.node(number), scenario.work, scenario.patience) {
+                match Stay::prove(part.outer_pid, lab.node(number), scenario.work, scenario.patience) {
                     Ok(stay) => journey.stays.push(stay),
                     // A body that has just ended proves nothing and is no failure.
-                    Err(_) if running.has_ended()? => break,
+                    Err(_) if part.has_ended() => break,
                     Err(error) => return Err(error.into()),
                 }
             }
-            journey.sample(running);
+            journey.at = stop;
         }
-        journey.sample(running);
+        // The rest of the program's time counts where it is spent.
+        let deadline = Instant::now() + scenario.patience;
+        while !part.has_ended() && Instant::now() < deadline {
+            journey.stay_for(SAMPLE_INTERVAL, part);
+        }
+        journey.leave();
         Ok(journey)
     }
 
@@ -63,15 +83,15 @@ impl Journey {
     }
 
     /// False if the program ended before the move was done.
-    fn go(&mut self, lab: &Lab, running: &mut Running, stop: Stop) -> Result<bool, CheckError> {
-        self.leave(running);
+    fn go(&mut self, lab: &Lab, part: Part, stop: Stop) -> Result<bool, CheckError> {
         let to = match stop {
             Stop::Node(number) => lab.node(number).name(),
             Stop::Home => "home",
         };
-        let home: &LabNode = lab.node(1);
-        let finished = home.homing(&["move", &running.pid().to_string(), to])?;
-        if running.has_ended()? {
+        self.sample(part);
+        let finished = lab.node(1).homing(&["move", &part.pid.to_string(), to])?;
+        self.leave();
+        if part.has_ended() {
             return Ok(false);
         }
         if finished.code != 0 {
@@ -83,34 +103,27 @@ impl Journey {
         Ok(true)
     }
 
-    /// Counts what the body that is about to leave has computed where it is.
-    fn leave(&mut self, running: &Running) {
-        if let Some(stay) = self.stays.last()
-            && let Ok(used) = usage(stay.body)
-        {
-            self.away_ticks += used.user_ticks;
+    /// Lets the program work for `time`, or until it ends.
+    fn stay_for(&mut self, time: Duration, part: Part) {
+        let until = Instant::now() + time;
+        while !part.has_ended() && Instant::now() < until {
+            self.sample(part);
+            thread::sleep(SAMPLE_INTERVAL.min(time));
         }
-        self.sample(running);
     }
 
-    fn sample(&mut self, running: &Running) {
-        // The process at home may have ended; the last sample then stands.
-        if let Ok(used) = usage(running.outer_pid()) {
-            self.home_ticks = self.home_ticks.max(used.user_ticks);
+    /// The family has left where it was: what it used there is final.
+    fn leave(&mut self) {
+        self.away_ticks += std::mem::take(&mut self.here_ticks);
+    }
+
+    /// What has ended cannot be asked any more; the last sample then stands.
+    fn sample(&mut self, part: Part) {
+        self.home_ticks = self.home_ticks.max(part.user_ticks());
+        if let (Stop::Node(_), Some(stay)) = (self.at, self.stays.last()) {
+            self.here_ticks = self.here_ticks.max(stay.away_ticks());
         }
     }
 }
 
-/// True if the program ends within `patience`.
-fn wait_for_end(running: &mut Running, patience: Duration) -> Result<bool, CheckError> {
-    let deadline = Instant::now() + patience;
-    while !running.has_ended()? {
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        thread::sleep(POLL_INTERVAL);
-    }
-    Ok(true)
-}
-
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);

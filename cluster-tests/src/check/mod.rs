@@ -20,8 +20,14 @@ pub struct Scenario {
     pub program: Program,
     /// Its standard input.
     pub input: Vec<u8>,
+    /// Over which time the input is spread.
+    pub input_time: Duration,
     /// Files of `n1` that are written anew before each run: path and content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Files of `n1` that the program writes: compared as its output is.
+    pub results: Vec<String>,
+    /// The name of the child that is moved; without one, the program itself.
+    pub part: Option<String>,
     /// Where it goes, in turn; repeated `rounds` times.
     pub route: Vec<Stop>,
     /// How often the route is taken.
@@ -41,7 +47,10 @@ impl Scenario {
         Scenario {
             program,
             input: Vec::new(),
+            input_time: Duration::ZERO,
             files: Vec::new(),
+            results: Vec::new(),
+            part: None,
             route: Vec::new(),
             rounds: 0,
             dwell: DEFAULT_DWELL,
@@ -75,28 +84,23 @@ pub struct Expect {
 /// # Errors
 /// [`CheckError`]: the first thing that was not as it must be.
 pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, CheckError> {
-    let native = start(lab.node(1), scenario)?.finish(scenario.patience)?;
-    if native.code != expect.code {
-        return Err(CheckError::Code {
-            run: "native",
-            code: native.code,
-            expected: expect.code,
-            errors: text(&native),
-        });
-    }
-    let mut running = start(lab.node(1), scenario)?;
+    let home = lab.node(1);
+    let native = start(home, scenario)?.finish(scenario.patience)?;
+    right_code("native", &native, expect.code)?;
+    let native_results = results(home, scenario)?;
+    let mut running = start(home, scenario)?;
     let journey = Journey::take(lab, scenario, &mut running)?;
     let moved = running.finish(scenario.patience)?;
-    if moved.code != expect.code {
-        return Err(CheckError::Code {
-            run: "moved",
-            code: moved.code,
-            expected: expect.code,
-            errors: text(&moved),
-        });
-    }
     if let Some(difference) = Difference::between(&native.output, &moved.output) {
-        return Err(CheckError::Output(difference));
+        return Err(CheckError::Output { code: moved.code, difference, errors: errors(&moved) });
+    }
+    right_code("moved", &moved, expect.code)?;
+    for (path, (native, moved)) in
+        scenario.results.iter().zip(native_results.iter().zip(results(home, scenario)?))
+    {
+        if let Some(difference) = Difference::between(native, &moved) {
+            return Err(CheckError::Result { path: path.clone(), difference });
+        }
     }
     if journey.moves < expect.moves_min {
         return Err(CheckError::TooFewMoves { moves: journey.moves, expected: expect.moves_min });
@@ -116,10 +120,14 @@ pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, 
 pub enum CheckError {
     #[error("the lab failed")]
     Lab(#[from] LabError),
-    #[error("the {run} run ended with {code}, not {expected}; its errors: {errors}")]
-    Code { run: &'static str, code: i32, expected: i32, errors: String },
-    #[error("the moved run's output differs from the native run's: {0}")]
-    Output(Difference),
+    #[error("the {run} run ended with {code}, not {expected}; its errors: {errors}; its last output: {last}")]
+    Code { run: &'static str, code: i32, expected: i32, errors: String, last: String },
+    #[error(
+        "the moved run, which ended with {code}, wrote something else than the native run: {difference}; its errors: {errors}"
+    )]
+    Output { code: i32, difference: Difference, errors: String },
+    #[error("the moved run's {path} differs from the native run's: {difference}")]
+    Result { path: String, difference: Difference },
     #[error("move {number} to {to} failed with exit code {code}: {reason}")]
     Move { number: usize, to: String, code: i32, reason: String },
     #[error("only {moves} moves were completed before the program ended, not {expected}")]
@@ -133,12 +141,25 @@ fn start(home: &LabNode, scenario: &Scenario) -> Result<Running, LabError> {
         home.write_file(path, content)?;
     }
     let mut running = home.exec(&scenario.program)?;
-    running.feed(scenario.input.clone());
+    running.feed(scenario.input.clone(), scenario.input_time);
     Ok(running)
 }
 
-fn text(finished: &Finished) -> String {
+fn right_code(run: &'static str, finished: &Finished, expected: i32) -> Result<(), CheckError> {
+    if finished.code == expected {
+        return Ok(());
+    }
+    let errors = errors(finished);
+    let last = finished.text().lines().last().unwrap_or_default().to_owned();
+    Err(CheckError::Code { run, code: finished.code, expected, errors, last })
+}
+
+fn errors(finished: &Finished) -> String {
     String::from_utf8_lossy(&finished.errors).trim().to_owned()
+}
+
+fn results(home: &LabNode, scenario: &Scenario) -> Result<Vec<Vec<u8>>, LabError> {
+    scenario.results.iter().map(|path| home.read_file(path)).collect()
 }
 
 const DEFAULT_DWELL: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! The lab's nodes as a cluster: joined with the real `init` and the line that it prints.
 
+use std::env;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,7 +57,11 @@ impl LabNode {
     /// [`LabError::Late`] when it does not; its log is in the text.
     pub fn start_agent(&self) -> Result<(), LabError> {
         let start = format!("setsid \"$0\" agent --allow-root </dev/null >>{AGENT_LOG} 2>&1 &");
-        let start = Program::new("sh").args(&["-c", &start, &homing()?.to_string_lossy()]).user(User::Root);
+        let mut start =
+            Program::new("sh").args(&["-c", &start, &homing()?.to_string_lossy()]).user(User::Root);
+        if let Ok(filter) = env::var(LOG_FILTER) {
+            start = start.env(LOG_FILTER, &filter);
+        }
         self.exec(&start)?.finish(START_PATIENCE)?;
         let deadline = Instant::now() + START_PATIENCE;
         while self.homing(&["nodes"])?.code != 0 {
@@ -68,6 +73,20 @@ impl LabNode {
             thread::sleep(POLL_INTERVAL);
         }
         Ok(())
+    }
+
+    /// What the node's agent and its wardens have logged, for whoever has to find out why a test failed.
+    ///
+    /// `HOMING_LOG=debug` in the environment of the test makes them say more.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let wardens = fs::read_dir(self.outside(WARDENS)).into_iter().flatten().flatten();
+        let names = wardens.filter_map(|entry| Some(format!("{WARDENS}/{}", entry.file_name().to_str()?)));
+        let logs = names.filter(|name| name.ends_with(".log")).chain([AGENT_LOG.to_owned()]);
+        let texts = logs.filter_map(|path| Some((self.read_file(&path).ok()?, path)));
+        texts
+            .map(|(text, path)| format!("{} {path}:\n{}", self.name(), String::from_utf8_lossy(&text)))
+            .collect()
     }
 
     /// The node's agent, as this process numbers it; none if it does not run.
@@ -102,6 +121,12 @@ fn listen(node: &LabNode) -> String {
 
 /// Where every node's agent logs.
 pub const AGENT_LOG: &str = "/var/log/homing.log";
+
+/// Environment variable that says how much agents and wardens log.
+const LOG_FILTER: &str = "HOMING_LOG";
+
+/// Where a node's wardens have their sockets and logs.
+const WARDENS: &str = "/run/homing/wardens";
 
 const AGENT_PORT: u16 = 7749;
 const UP: &str = "ok";

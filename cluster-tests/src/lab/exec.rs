@@ -67,6 +67,15 @@ impl User {
         }
     }
 
+    /// The user's name in every node.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            User::Root => "root",
+            User::Worker => "worker",
+        }
+    }
+
     /// The home directory in a node.
     #[must_use]
     pub fn home(self) -> &'static str {
@@ -103,16 +112,51 @@ impl Running {
         self.outer_pid
     }
 
+    /// The program itself, as [`Running::child`] gives its children.
+    #[must_use]
+    pub fn whole(&self) -> Part {
+        Part { pid: self.pid, outer_pid: self.outer_pid }
+    }
+
     /// Its standard input; dropping it closes the pipe.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.stdin.take()
     }
 
-    /// Feeds `input` to it from a thread, then closes its standard input.
-    pub fn feed(&mut self, input: Vec<u8>) {
+    /// Feeds `input` to it from a thread, spread evenly over `time`, then closes its standard input.
+    pub fn feed(&mut self, input: Vec<u8>, time: Duration) {
         if let Some(mut stdin) = self.stdin.take() {
-            // A program may end without having read all; its output tells whether that was right.
-            thread::spawn(move || drop(stdin.write_all(&input)));
+            let portions = u32::try_from(time.as_millis() / FEED_INTERVAL.as_millis()).unwrap_or(u32::MAX);
+            let portion_bytes = input.len().div_ceil(portions.max(1) as usize).max(1);
+            thread::spawn(move || {
+                for portion in input.chunks(portion_bytes) {
+                    // A program may end without having read all; its output tells whether that was right.
+                    if stdin.write_all(portion).is_err() {
+                        return;
+                    }
+                    thread::sleep(FEED_INTERVAL.min(time));
+                }
+            });
+        }
+    }
+
+    /// Its child that runs a program of this name, as soon as there is one.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] when there is none in time.
+    pub fn child(&self, program: &str, patience: Duration) -> Result<Part, LabError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let outer_pid = process::child(self.outer_pid, program);
+            if let Some((outer_pid, pid)) =
+                outer_pid.and_then(|outer| Some((outer, process::inner_pid(outer)?)))
+            {
+                return Ok(Part { pid, outer_pid });
+            }
+            if Instant::now() > deadline {
+                return Err(self.late("started that child", patience));
+            }
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -172,6 +216,29 @@ impl Drop for Running {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// A process of a program that was started at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its pid at the node.
+    pub pid: u32,
+    /// Its pid as this process sees it.
+    pub outer_pid: u32,
+}
+
+impl Part {
+    /// User time of it and of all processes that it has started, in clock ticks; nothing once it has ended.
+    #[must_use]
+    pub fn user_ticks(&self) -> u64 {
+        process::descendants_ticks(self.outer_pid)
+    }
+
+    /// True when it has ended, whether or not its parent knows it yet.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        process::has_ended(self.outer_pid)
     }
 }
 
@@ -249,5 +316,6 @@ fn run_error(program: &str, source: io::Error) -> LabError {
 /// Where programs tell their pids, at every node.
 pub(super) const PID_DIRECTORY: &str = "/run/lab";
 
+const FEED_INTERVAL: Duration = Duration::from_millis(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const START_PATIENCE: Duration = Duration::from_secs(20);

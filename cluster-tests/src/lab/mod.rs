@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 pub use agents::AGENT_LOG;
 use containers::Image;
-pub use exec::{Finished, Program, Running, User};
+pub use exec::{Finished, Part, Program, Running, User};
 pub use failure::LabError;
 pub use node::{CLOCK_STEP_S, LabNode, NAME_PORT};
 pub use process::{Usage, kill, usage};

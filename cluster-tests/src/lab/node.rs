@@ -136,7 +136,7 @@ impl LabNode {
     }
 
     /// Where a path of the node is in this process's view.
-    fn outside(&self, path: &str) -> PathBuf {
+    pub(super) fn outside(&self, path: &str) -> PathBuf {
         Path::new("/proc").join(self.init_pid().to_string()).join("root").join(path.trim_start_matches('/'))
     }
 

@@ -15,6 +15,14 @@ pub struct Usage {
     pub resident_kib: u64,
     /// Time in user mode of all threads, in clock ticks.
     pub user_ticks: u64,
+    /// Time in user mode of its children that have ended and been waited for, and of theirs, in clock ticks.
+    pub reaped_ticks: u64,
+}
+
+impl Usage {
+    fn all_ticks(self) -> u64 {
+        self.user_ticks + self.reaped_ticks
+    }
 }
 
 /// Reads the usage of a process by its number here.
@@ -23,15 +31,50 @@ pub struct Usage {
 /// [`LabError::Process`] when it is gone.
 pub fn usage(pid: u32) -> Result<Usage, LabError> {
     let failed = |source| LabError::Process { pid, source };
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
-    // The command name may hold spaces and brackets; what follows its last bracket does not.
-    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
-    let user_ticks = fields.and_then(|mut fields| fields.nth(11)?.parse().ok());
-    let user_ticks = user_ticks.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    let stat = Stat::read(pid).map_err(failed)?;
+    let ticks = |field| {
+        let ticks = stat.field(field).and_then(|ticks| ticks.parse().ok());
+        ticks.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
+    };
+    let (user_ticks, reaped_ticks) = (ticks(USER_TICKS)?, ticks(REAPED_USER_TICKS)?);
     let resident_kib = status_field(pid, "VmRSS:").map_err(failed)?;
     // A zombie has no memory and no such line.
     let resident_kib = resident_kib.first().and_then(|kib| kib.parse().ok()).unwrap_or(0);
-    Ok(Usage { resident_kib, user_ticks })
+    Ok(Usage { resident_kib, user_ticks, reaped_ticks })
+}
+
+/// User time of all that process `leader` has started, itself included, in clock ticks.
+pub(super) fn descendants_ticks(leader: u32) -> u64 {
+    let stats = all_processes().into_iter().filter_map(|pid| Some((pid, Stat::read(pid).ok()?.parent()?)));
+    let stats: Vec<(u32, u32)> = stats.collect();
+    let mut family = vec![leader];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(stats.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid));
+        next += 1;
+    }
+    family.into_iter().filter_map(|pid| usage(pid).ok()).map(Usage::all_ticks).sum()
+}
+
+/// User time of all processes that have ever been in the pid namespace of process `body`, in clock ticks.
+///
+/// Children there whose parent does not wait for them are waited for by process 1.
+pub(super) fn namespace_ticks(body: u32) -> u64 {
+    let Ok(namespace) = pid_namespace(body) else { return 0 };
+    let there = all_processes().into_iter().filter(|pid| pid_namespace(*pid).is_ok_and(|of| of == namespace));
+    there.filter_map(|pid| usage(pid).ok()).map(Usage::all_ticks).sum()
+}
+
+/// The child of process `parent` that runs a program of this name.
+pub(super) fn child(parent: u32, program: &str) -> Option<u32> {
+    all_processes().into_iter().find(|&pid| {
+        Stat::read(pid).is_ok_and(|stat| stat.parent() == Some(parent) && stat.program() == Some(program))
+    })
+}
+
+/// True when a process has ended, whether or not its parent knows it yet.
+pub(super) fn has_ended(pid: u32) -> bool {
+    Stat::read(pid).map_or(true, |stat| stat.field(STATE) == Some("Z"))
 }
 
 /// The number here of the process that is `pid` in the pid namespace of process `init`.
@@ -90,6 +133,29 @@ fn processes_of(proc: &Path) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// `/proc/PID/stat`.
+struct Stat(String);
+
+impl Stat {
+    fn read(pid: u32) -> io::Result<Stat> {
+        fs::read_to_string(format!("/proc/{pid}/stat")).map(Stat)
+    }
+
+    /// A field by its number in the manual, from [`STATE`] on.
+    fn field(&self, number: usize) -> Option<&str> {
+        // The program's name may hold spaces and brackets; what follows its last bracket does not.
+        self.0.rsplit_once(')')?.1.split_whitespace().nth(number - STATE)
+    }
+
+    fn parent(&self) -> Option<u32> {
+        self.field(PARENT)?.parse().ok()
+    }
+
+    fn program(&self) -> Option<&str> {
+        Some(self.0.rsplit_once(')')?.0.split_once('(')?.1)
+    }
+}
+
 /// The numbers of a process, from this process's namespace inwards.
 fn numbers(pid: u32) -> Vec<String> {
     status_field(pid, "NSpid:").unwrap_or_default()
@@ -100,3 +166,8 @@ fn status_field(pid: u32, name: &str) -> io::Result<Vec<String>> {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     Ok(line.unwrap_or_default().split_whitespace().map(str::to_owned).collect())
 }
+
+const STATE: usize = 3;
+const PARENT: usize = 4;
+const USER_TICKS: usize = 14;
+const REAPED_USER_TICKS: usize = 16;

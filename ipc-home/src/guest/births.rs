@@ -1,6 +1,7 @@
 //! New threads and processes: home makes its half first and gives the id, the guest makes the other half under it.
 
 use std::fs::OpenOptions;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
@@ -18,6 +19,11 @@ use crate::syscall::marshal::Memory;
 impl Guest {
     /// A thread stands before a clone of any kind.
     pub(super) fn give_birth(&mut self, tid: u32, task: Stopped, registers: &Registers) -> Standing {
+        let granted = self.threads.get(&tid).is_some_and(|thread| thread.birth.is_some());
+        if granted && self.births_area().contains(&registers.rdi) {
+            // A signal came between home's half and this one: the kernel makes the call again, and home knows already.
+            return running(task.resume(Resume::Cont, 0));
+        }
         let Some(process) = self.process_of(tid) else { return Standing::Lost };
         let (birth, exit_signal) = match request(registers, &View::of(process)) {
             Ok(request) => request,
@@ -39,7 +45,7 @@ impl Guest {
     pub(super) fn birth_granted(&mut self, tid: u32, task: Stopped, birth: Birth, result: i64) -> Standing {
         let Ok(child) = u32::try_from(result) else { return skip(task, &birth.registers, result) };
         self.births += 1;
-        let at = self.foothold.scratch() + SCRATCH_AREA + self.births % AREAS * AREA_BYTES;
+        let at = self.births_area().start + self.births % AREAS * AREA_BYTES;
         let flags = birth.flags | if is_thread(birth.flags) { 0 } else { CLONE_PARENT };
         let words: [u64; 11] = [
             flags,
@@ -118,6 +124,12 @@ impl Guest {
             }
         }
         running(task.resume(Resume::Cont, 0))
+    }
+
+    /// Where the arguments of granted births lie.
+    fn births_area(&self) -> Range<u64> {
+        let start = self.foothold.scratch() + SCRATCH_AREA;
+        start..start + AREAS * AREA_BYTES
     }
 
     fn take_child(&mut self, parent: u32, pid: u32, outer: u32, flags: u64) {

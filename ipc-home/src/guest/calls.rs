@@ -7,7 +7,7 @@ use migration::image::SignalAction;
 use migration::procfs;
 use migration::sys::ptrace::{NO_CALL, Registers, Resume};
 use migration::sys::seccomp::{self, Answer, Notification};
-use migration::tracee::{Running, Stopped};
+use migration::tracee::{Running, Stopped, TraceError};
 
 use super::memory::View;
 use super::state::{BodyProcess, Kind, Standing, Trapped, Waiting};
@@ -289,6 +289,10 @@ impl Guest {
 
     fn complete_trap(&mut self, tid: u32, task: Stopped, what: Trapped, result: i64) -> Standing {
         let Ok(registers) = task.registers() else { return Standing::Lost };
+        if is_restart(result) {
+            // Home has a signal, which is here already: its handler runs first, then the call is made again.
+            return running(before_call(task, &registers).and_then(|task| task.resume(Resume::Cont, 0)));
+        }
         match what {
             Trapped::Exec | Trapped::ExecStrings(_) => skip(task, &registers, result),
             Trapped::Birth(birth) => self.birth_granted(tid, task, *birth, result),
@@ -322,6 +326,13 @@ pub(super) fn skip(task: Stopped, registers: &Registers, result: i64) -> Standin
         return Standing::Lost;
     }
     running(task.resume(Resume::Cont, 0))
+}
+
+/// A thread at a filter stop stands before its `syscall` instruction again.
+pub(super) fn before_call(task: Stopped, registers: &Registers) -> Result<Stopped, TraceError> {
+    let rip = registers.rip - SYSCALL_BYTES;
+    task.set_registers(&Registers { rip, rax: registers.orig_rax, orig_rax: NO_CALL, ..*registers })?;
+    Ok(task)
 }
 
 /// The registers of a frozen thread whose call has ended, or must be issued again.
@@ -370,5 +381,7 @@ fn is_restart(result: i64) -> bool {
     (RESTART_BLOCK..=-512).contains(&result)
 }
 
+/// Of the instruction.
+const SYSCALL_BYTES: u64 = 2;
 const RESTART_BLOCK: i64 = -516;
 const RESTART_ALWAYS: i64 = -513;

@@ -9,6 +9,7 @@ use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
 use super::Guest;
+use super::calls::before_call;
 use super::state::{Kind, Standing};
 
 impl Guest {
@@ -157,14 +158,8 @@ fn backed_up(
 ) -> Result<(Stopped, Option<SigInfo>), TraceError> {
     match event {
         Event::Seccomp => {
-            let before = task.registers()?;
-            task.set_registers(&migration::sys::ptrace::Registers {
-                rip: before.rip - 2,
-                rax: before.orig_rax,
-                orig_rax: migration::sys::ptrace::NO_CALL,
-                ..before
-            })?;
-            Ok((task, None))
+            let registers = task.registers()?;
+            Ok((before_call(task, &registers)?, None))
         }
         Event::Signal(_) => {
             let info = task.signal_info()?;

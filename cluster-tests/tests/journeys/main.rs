@@ -1,0 +1,90 @@
+//! Unmodified programs go home -> n2 -> n3 -> home again and again while they work, and nothing of it shows.
+//!
+//! By default each program makes a few moves, on one ground as root and on the other one as an ordinary user.
+//! `HOMING_FULL=1` makes it twenty rounds of three moves, on both grounds as both users, with inputs that keep the
+//! program busy all the time; nextest's profile `full` has the patience for it.
+#![allow(clippy::unwrap_used, reason = "a test without the built-in harness")]
+
+mod inputs;
+mod own;
+mod pipelines;
+mod system;
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cluster_tests::check::{Expect, Scenario, Stop, check};
+use cluster_tests::harness::Tests;
+use cluster_tests::lab::{Ground, Lab, LabNode, User};
+
+fn main() -> ExitCode {
+    let length = if env::var_os(FULL_SWITCH).is_some() { Length::Full } else { Length::Short };
+    let all = own::TRAVELLERS.iter().chain(system::TRAVELLERS).chain(pipelines::TRAVELLERS);
+    let tests = all.enumerate().fold(Tests::new(), |tests, (number, traveller)| {
+        let users = [(Ground::Namespaces, User::Root), (Ground::Namespaces, User::Worker)]
+            .into_iter()
+            .chain([(Ground::Containers, User::Worker), (Ground::Containers, User::Root)]);
+        users.skip(number % 2).step_by(length.of(2, 1)).fold(tests, |tests, (ground, user)| {
+            let name = format!("{}_as_{}", traveller.name, user.name());
+            tests.on(ground, &name, move |ground| travel(traveller, Journey { ground, user, length }))
+        })
+    });
+    tests.run()
+}
+
+/// A program that is to be moved while it works.
+struct Traveller {
+    name: &'static str,
+    /// Puts at its home what it needs, and says how it is started.
+    scenario: fn(&LabNode, Length) -> Scenario,
+    /// Its exit code when all is right.
+    code: i32,
+}
+
+/// How much a program is given to do, and how often it is moved meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Short,
+    Full,
+}
+
+impl Length {
+    fn of<T>(self, short: T, full: T) -> T {
+        match self {
+            Length::Short => short,
+            Length::Full => full,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Journey {
+    ground: Ground,
+    user: User,
+    length: Length,
+}
+
+fn travel(traveller: &Traveller, Journey { ground, user, length }: Journey) {
+    let lab = Lab::new(ground, 3).unwrap();
+    lab.start_cluster().unwrap();
+    let mut scenario = (traveller.scenario)(lab.node(1), length);
+    scenario.program = scenario.program.user(user);
+    scenario.dwell = length.of(Duration::from_millis(150), Duration::from_millis(250));
+    scenario.patience = length.of(Duration::from_secs(60), Duration::from_secs(600));
+    let scenario = scenario.along(&[Stop::Node(2), Stop::Node(3), Stop::Home], length.of(2, 20));
+    let expect =
+        Expect { code: traveller.code, moves_min: length.of(3, 60), away_share_min: length.of(0.0, 0.5) };
+    let journey = check(&lab, &scenario, expect).unwrap_or_else(|error| {
+        lab.nodes().iter().for_each(|node| println!("{}", node.logs()));
+        panic!("{}", chain(&error))
+    });
+    println!("{} moves, {:.0} % of the time away", journey.moves, 100.0 * journey.away_share());
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+const FULL_SWITCH: &str = "HOMING_FULL";

@@ -1,0 +1,60 @@
+//! The self-checking guest programs.
+
+use cluster_tests::check::Scenario;
+use cluster_tests::lab::{LabNode, Program, Work};
+use cluster_tests::programs::GuestProgram;
+use tempfile::TempDir;
+
+use super::{Length, Traveller};
+
+pub const TRAVELLERS: &[Traveller] = &[
+    Traveller { name: "counter", code: 7, scenario: counter },
+    Traveller { name: "threads", code: 0, scenario: threads },
+    Traveller { name: "memhash", code: 0, scenario: memhash },
+    Traveller { name: "ledger", code: 0, scenario: ledger },
+    Traveller { name: "clocks", code: 0, scenario: clocks },
+    Traveller { name: "forks", code: 0, scenario: forks },
+    Traveller { name: "signals", code: 0, scenario: signals },
+    Traveller { name: "sockets", code: 0, scenario: sockets },
+];
+
+fn counter(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Counter, &[length.of("50", "450"), "50000000"], Work::Computes)
+}
+
+fn threads(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Threads, &[length.of("1500", "15000")], Work::Computes)
+}
+
+fn memhash(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Memhash, &[length.of("16", "32"), length.of("50", "300")], Work::Computes)
+}
+
+fn ledger(home: &LabNode, length: Length) -> Scenario {
+    let records = length.of("2500", "20000");
+    scenario(home, GuestProgram::Ledger, &["/tmp/records", records], Work::Waits)
+}
+
+fn clocks(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Clocks, &[length.of("3", "30")], Work::Waits)
+}
+
+fn forks(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Forks, &[length.of("150", "1500")], Work::Waits)
+}
+
+fn signals(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Signals, &[length.of("20", "200")], Work::Waits)
+}
+
+fn sockets(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Sockets, &[length.of("2500", "20000")], Work::Waits)
+}
+
+/// The program exists at home only.
+fn scenario(home: &LabNode, program: GuestProgram, args: &[&str], work: Work) -> Scenario {
+    let directory = TempDir::new().unwrap();
+    let at_home = format!("/tmp/{}", program.name());
+    home.install(&program.build(directory.path()).unwrap(), &at_home).unwrap();
+    Scenario { work, ..Scenario::new(Program::new(at_home).args(args)) }
+}

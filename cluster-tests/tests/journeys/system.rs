@@ -1,0 +1,96 @@
+//! Programs of the distribution, as they are installed.
+
+use cluster_tests::check::Scenario;
+use cluster_tests::lab::{LabNode, Program};
+
+use super::{Length, Traveller, inputs};
+
+pub const TRAVELLERS: &[Traveller] = &[
+    Traveller { name: "python", code: 0, scenario: python },
+    Traveller { name: "bash", code: 3, scenario: bash },
+    Traveller { name: "perl", code: 0, scenario: perl },
+    Traveller { name: "sha256sum", code: 0, scenario: sha256sum },
+    Traveller { name: "xz", code: 0, scenario: xz },
+    Traveller { name: "gcc", code: 0, scenario: gcc },
+];
+
+/// Threads, subprocesses, and a file read line by line.
+fn python(_: &LabNode, length: Length) -> Scenario {
+    let script = "\
+import hashlib, subprocess, sys, threading
+results = {}
+def work(number):
+    value = str(number).encode()
+    for _ in range(int(sys.argv[1]) * 3000):
+        value = hashlib.sha256(value).digest()
+    results[number] = value.hex()
+threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+for thread in threads:
+    thread.start()
+counts = {}
+with open('/tmp/lines') as lines:
+    for number, line in enumerate(lines):
+        word, amount, _ = line.split()
+        counts[word] = counts.get(word, 0) + int(amount)
+        if number % 4000 == 0:
+            told = subprocess.run(['tr', 'a-z', 'A-Z'], input=line, capture_output=True, text=True)
+            print(number, told.stdout.strip(), told.returncode, flush=True)
+for thread in threads:
+    thread.join()
+print(sorted(counts.items()), sorted(results.items()))
+";
+    let program = Program::new("python3").args(&["-c", script, length.of("250", "2500")]);
+    with_file(program, "/tmp/lines", inputs::text(length.of(1 << 20, 10 << 20)))
+}
+
+/// A loop with pipes and command substitution.
+fn bash(_: &LabNode, length: Length) -> Scenario {
+    let script = "\
+sum=0
+for ((round = 1; round <= $0; round++)); do
+    top=$(seq $((round * 50)) | sort -rn | head -n 3 | tr '\\n' ,)
+    sum=$(((sum * 31 + $(echo \"$round\" | cksum | cut -d ' ' -f 1)) % 1000003))
+    for ((step = 0; step < 3000; step++)); do ((sum = (sum * 7 + step) % 1000003)); done
+    echo \"$round $top $sum\"
+done
+while read -r word number rest; do ((sum += number)); done </tmp/lines
+echo \"$sum\"
+exit 3
+";
+    let program = Program::new("bash").args(&["-c", script, length.of("100", "1000")]);
+    with_file(program, "/tmp/lines", inputs::text(length.of(20_000, 200_000)))
+}
+
+fn perl(_: &LabNode, length: Length) -> Scenario {
+    let script = "\
+my ($rounds, %seen) = @ARGV;
+for my $round (1 .. $rounds) {
+    open my $lines, '<', '/tmp/lines' or die $!;
+    while (<$lines>) { $seen{$1} = ($seen{$1} * 31 + $2) % 1000003 if /^(\\w+) (\\d+)/ }
+    printf \"%d %s\\n\", $round, join ',', map { \"$_=$seen{$_}\" } sort keys %seen;
+}
+";
+    let program = Program::new("perl").args(&["-e", script, length.of("80", "800")]);
+    with_file(program, "/tmp/lines", inputs::text(1 << 20))
+}
+
+fn sha256sum(_: &LabNode, length: Length) -> Scenario {
+    let program = Program::new("sha256sum").args(&["/tmp/data"]);
+    with_file(program, "/tmp/data", inputs::text(length.of(600 << 20, 4 << 30)))
+}
+
+fn xz(_: &LabNode, length: Length) -> Scenario {
+    let program = Program::new("xz").args(&["-T2", "-6", "--block-size=2MiB", "-c", "/tmp/data"]);
+    with_file(program, "/tmp/data", inputs::text(length.of(10 << 20, 80 << 20)))
+}
+
+fn gcc(_: &LabNode, length: Length) -> Scenario {
+    let program = Program::new("gcc").args(&["-O2", "-c", "-o", "/tmp/large.o", "/tmp/large.c"]);
+    let mut scenario = with_file(program, "/tmp/large.c", inputs::c_source(length.of(600, 6000)));
+    scenario.results = vec!["/tmp/large.o".into()];
+    scenario
+}
+
+fn with_file(program: Program, path: &str, content: Vec<u8>) -> Scenario {
+    Scenario { files: vec![(path.into(), content)], ..Scenario::new(program) }
+}
