@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_tests::check::Scenario;
-use cluster_tests::lab::{LabNode, Program, Work};
+use cluster_tests::lab::{Program, Work};
 
 use super::{Length, Traveller, inputs};
 
