@@ -17,7 +17,7 @@ use ipc_home::protocol::{FromBody, ToBody};
 use migration::body::FilterInstruction;
 use migration::foothold::Foothold;
 use migration::init::FamilyInit;
-use migration::sys::{seccomp, uffd, wait};
+use migration::sys::{seccomp, wait};
 use migration::tracee::Waiter;
 use migration::vessel::Vessel;
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ use crate::warden::streams::{Outbox, read};
 enum Event {
     Children,
     Notified(seccomp::Notification),
-    Fault(u32, uffd::Event),
+    Fault(u32),
     Control(Option<ToGuest>),
     Message(u32, ToBody, Bytes),
     Fetched(Fetched, Bytes),
@@ -153,7 +153,11 @@ impl GuestWarden {
                         guest.notified(notification);
                     }
                 }
-                Event::Fault(pid, fault) => self.fault(pid, fault),
+                Event::Fault(pid) => {
+                    if let Some(guest) = self.guest() {
+                        guest.serve(pid);
+                    }
+                }
                 Event::Message(tid, message, tail) => {
                     if let Some(guest) = self.guest() {
                         guest.message(tid, message, &tail);
@@ -219,15 +223,6 @@ impl GuestWarden {
                 Ok(())
             }
             ToGuest::Discard => Ok(()),
-        }
-    }
-
-    fn fault(&mut self, pid: u32, fault: uffd::Event) {
-        let Some(guest) = self.guest() else { return };
-        match fault {
-            uffd::Event::Missing(addr) => guest.missing(pid, addr),
-            uffd::Event::Fork(raw) => guest.forked(pid, raw),
-            uffd::Event::Other(kind) => tracing::warn!(kind, "an event that was not asked for"),
         }
     }
 
