@@ -65,11 +65,14 @@ impl GuestWarden {
     }
 
     pub(super) fn serve_faults(&self, pid: u32, uffd: Rc<OwnedFd>) {
-        let events = self.events.clone();
+        let (events, faults) = (self.events.clone(), Rc::clone(&self.faults));
         let watched = watch(&uffd, move |uffd| {
             loop {
                 match uffd::next_event(uffd.as_fd()) {
-                    Ok(Some(event)) => drop(events.send(Event::Fault(pid, event))),
+                    Ok(Some(event)) => {
+                        faults.borrow_mut().push_back((pid, event));
+                        drop(events.send(Event::Faults));
+                    }
                     Ok(None) => return Readiness::Drained,
                     Err(_) => return Readiness::Over,
                 }

@@ -5,7 +5,7 @@ mod leave;
 mod lines;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::warden::streams::{Outbox, read};
 enum Event {
     Children,
     Notified(seccomp::Notification),
-    Fault(u32, uffd::Event),
+    Faults,
     Control(Option<ToGuest>),
     Message(u32, ToBody, Bytes),
     Fetched(Fetched, Bytes),
@@ -79,6 +79,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         connection,
         control: Outbox::new(sender),
         fetches: None,
+        faults: Rc::default(),
         calls: HashMap::new(),
         events,
         stage: Stage::Empty,
@@ -121,6 +122,7 @@ struct GuestWarden {
     connection: Connection,
     control: Outbox<ToHome>,
     fetches: Option<Outbox<Fetch>>,
+    faults: Rc<RefCell<VecDeque<(u32, uffd::Event)>>>,
     calls: HashMap<u32, Rc<RefCell<CallStream>>>,
     events: mpsc::UnboundedSender<Event>,
     stage: Stage,
@@ -148,12 +150,12 @@ impl GuestWarden {
         while let Some(event) = inbox.recv().await {
             match event {
                 Event::Children => {}
+                Event::Faults => self.faults(),
                 Event::Notified(notification) => {
                     if let Some(guest) = self.guest() {
                         guest.notified(notification);
                     }
                 }
-                Event::Fault(pid, fault) => self.fault(pid, fault),
                 Event::Message(tid, message, tail) => {
                     if let Some(guest) = self.guest() {
                         guest.message(tid, message, &tail);
@@ -222,12 +224,15 @@ impl GuestWarden {
         }
     }
 
-    fn fault(&mut self, pid: u32, fault: uffd::Event) {
+    fn faults(&mut self) {
+        let faults = self.faults.take();
         let Some(guest) = self.guest() else { return };
-        match fault {
-            uffd::Event::Missing(addr) => guest.missing(pid, addr),
-            uffd::Event::Fork(raw) => guest.forked(pid, raw),
-            uffd::Event::Other(kind) => tracing::warn!(kind, "an event that was not asked for"),
+        for (pid, fault) in faults {
+            match fault {
+                uffd::Event::Missing(addr) => guest.missing(pid, addr),
+                uffd::Event::Fork(raw) => guest.forked(pid, raw),
+                uffd::Event::Other(kind) => tracing::warn!(kind, "an event that was not asked for"),
+            }
         }
     }
 
@@ -236,6 +241,8 @@ impl GuestWarden {
         loop {
             match wait::any() {
                 Ok(Some((outer, event))) => {
+                    // A fork tells of the child's memory before it tells of the child.
+                    self.faults();
                     if let Some(guest) = self.guest() {
                         guest.event(outer, event);
                     }
