@@ -1,7 +1,7 @@
 //! What programs are given to work on: the same on every run, and like nothing that a guest has.
 
 /// Lines of words and numbers, at least `bytes` of them.
-pub fn text(bytes: usize) -> Vec<u8> {
+pub(crate) fn text(bytes: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes + 100);
     let mut state = SEED;
     while text.len() < bytes {
@@ -13,7 +13,7 @@ pub fn text(bytes: usize) -> Vec<u8> {
 }
 
 /// A program in C with this many functions, which takes an optimising compiler a while.
-pub fn c_source(functions: usize) -> Vec<u8> {
+pub(crate) fn c_source(functions: usize) -> Vec<u8> {
     let mut source = String::from("#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n");
     let mut state = SEED;
     for number in 0..functions {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{Length, Traveller};
 
-pub const TRAVELLERS: &[Traveller] = &[
+pub(crate) const TRAVELLERS: &[Traveller] = &[
     Traveller { name: "counter", code: 7, scenario: counter },
     Traveller { name: "threads", code: 0, scenario: threads },
     Traveller { name: "memhash", code: 0, scenario: memhash },

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use cluster_tests::check::Scenario;
-use cluster_tests::lab::{LabNode, Program, Work};
+use cluster_tests::lab::{Program, Work};
 
 use super::{Length, Traveller, inputs};
 
-pub const TRAVELLERS: &[Traveller] = &[
+pub(crate) const TRAVELLERS: &[Traveller] = &[
     Traveller { name: "cat_before_sort", code: 0, scenario: |_, length| pipeline("cat", length) },
     Traveller { name: "sort_in_the_middle", code: 0, scenario: |_, length| pipeline("sort", length) },
     Traveller { name: "uniq_after_sort", code: 0, scenario: |_, length| pipeline("uniq", length) },

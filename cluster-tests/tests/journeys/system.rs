@@ -5,7 +5,7 @@ use cluster_tests::lab::{LabNode, Program};
 
 use super::{Length, Traveller, inputs};
 
-pub const TRAVELLERS: &[Traveller] = &[
+pub(crate) const TRAVELLERS: &[Traveller] = &[
     Traveller { name: "python", code: 0, scenario: python },
     Traveller { name: "bash", code: 3, scenario: bash },
     Traveller { name: "perl", code: 0, scenario: perl },

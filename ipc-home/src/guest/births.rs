@@ -1,5 +1,6 @@
 //! New threads and processes: home makes its half first and gives the id, the guest makes the other half under it.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -133,6 +134,8 @@ impl Guest {
     }
 
     fn take_child(&mut self, parent: u32, pid: u32, outer: u32, flags: u64) {
+        // The kernel has reported the fork before it went on with it.
+        self.serve(parent);
         let Some(process) = self.processes.get_mut(&parent) else { return };
         let own_memory = flags & CLONE_VM == 0;
         let uffd = match process.forked_uffd.take() {
@@ -149,6 +152,7 @@ impl Guest {
             uffd: Rc::clone(&uffd),
             listener: Rc::clone(&process.listener),
             from_home: process.from_home.clone(),
+            fetching: BTreeMap::new(),
             forked_uffd: None,
             ending: false,
         };

@@ -119,6 +119,9 @@ impl Guest {
         let Some(pid) = self.threads.get(&tid).map(|thread| thread.pid) else { return false };
         let Some(process) = self.processes.get_mut(&pid) else { return false };
         process.from_home.push(addr..addr + length);
+        for (start, fetching) in &mut process.fetching {
+            fetching.outdated |= *start < addr + length && addr < fetching.end;
+        }
         uffd::register(process.uffd.as_fd(), addr, length, Watch::MissingAndWrites)
             .inspect_err(|errno| tracing::error!(pid, addr, length, %errno, "a mapping cannot be watched"))
             .is_ok()

@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use migration::pages::{PAGE, PAGE_BYTES};
-use migration::sys::{Errno, procvm, uffd};
+use migration::sys::{procvm, uffd};
 
 use super::Guest;
-use super::state::{BodyProcess, Effect, Kind, Standing, Trapped};
+use super::state::{BodyProcess, Effect, Fetching, Kind, Standing, Trapped};
 use crate::syscall::marshal::{Fault, Memory};
 
 /// A view of a body's memory that notes the first page which must be fetched before it can be read.
@@ -84,9 +84,24 @@ impl Memory for View<'_> {
 }
 
 impl Guest {
-    /// A body thread waits for a page.
-    pub fn missing(&mut self, pid: u32, addr: u64) {
-        let Some(process) = self.processes.get(&pid) else { return };
+    /// Reads what the kernel reports about a process's memory, in its order.
+    pub fn serve(&mut self, pid: u32) {
+        while let Some(process) = self.processes.get_mut(&pid) {
+            match uffd::next_event(process.uffd.as_fd()) {
+                Ok(Some(uffd::Event::Missing(addr))) => self.missing(pid, addr),
+                Ok(Some(uffd::Event::Fork(raw))) => process.forked_uffd = Some(uffd::adopt(raw)),
+                Ok(Some(uffd::Event::Other(kind))) => {
+                    tracing::warn!(pid, kind, "a report that was not asked for")
+                }
+                Ok(None) => return,
+                Err(errno) => return tracing::debug!(pid, %errno, "no more reports about this memory"),
+            }
+        }
+    }
+
+    /// A body thread, or a call of one, waits for a page.
+    pub(super) fn missing(&mut self, pid: u32, addr: u64) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
         let page = addr & !(PAGE - 1);
         let Some(range) = process.from_home.iter().find(|range| range.contains(&page)) else {
             tracing::error!(pid, addr, "a page is missing that nobody has");
@@ -95,28 +110,24 @@ impl Guest {
         // Around the page: what is near will be needed soon, and one round trip costs more than fifteen pages.
         let start = (page & !(AROUND_BYTES - 1)).max(range.start);
         let end = ((page & !(AROUND_BYTES - 1)) + AROUND_BYTES).min(range.end);
+        if process.fetching.insert(start, Fetching { end, outdated: false }).is_some() {
+            // Asked for already; whoever waits is woken by that answer.
+            return;
+        }
         let pages = u32::try_from((end - start) / PAGE).unwrap_or(1);
         self.effects.push_back(Effect::Fetch { pid, start, pages });
     }
 
-    /// A fork's report: the child's memory has a descriptor of its own.
-    pub fn forked(&mut self, pid: u32, raw: std::os::fd::RawFd) {
-        if let Some(process) = self.processes.get_mut(&pid) {
-            process.forked_uffd = Some(uffd::adopt(raw));
-        }
-    }
-
     /// Pages that home has sent.
     pub fn fetched(&mut self, pid: u32, start: u64, data: &[u8]) {
-        let Some(process) = self.processes.get(&pid) else { return };
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let outdated = process.fetching.remove(&start).is_none_or(|fetching| fetching.outdated);
         for (index, page) in data.chunks_exact(PAGE_BYTES).enumerate() {
             let addr = start + index as u64 * PAGE;
-            match uffd::copy(process.uffd.as_fd(), addr, page, true) {
-                // There already, or unmapped meanwhile: whoever waits is woken and sees for itself.
-                Ok(()) => {}
-                Err(Errno(_)) => {
-                    let _ = uffd::wake(process.uffd.as_fd(), addr, PAGE);
-                }
+            // A page that is there already or unmapped, or that belonged to a former mapping of these addresses, is
+            // not put in place: whoever waits is woken and asks again if it has to.
+            if outdated || uffd::copy(process.uffd.as_fd(), addr, page, true).is_err() {
+                let _ = uffd::wake(process.uffd.as_fd(), addr, PAGE);
             }
         }
         self.retry(pid, start, start + data.len() as u64);

@@ -93,6 +93,7 @@ impl Guest {
             uffd: Rc::new(body.vessel.uffd),
             listener: Rc::new(body.listener),
             from_home: home.map(|vma| vma.start..vma.end).collect(),
+            fetching: BTreeMap::new(),
             forked_uffd: None,
             ending: false,
         };

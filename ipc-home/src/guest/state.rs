@@ -1,5 +1,6 @@
 //! The plain data of bodies: where each thread stands, what each process has.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -27,10 +28,21 @@ pub struct BodyProcess {
     pub listener: Rc<OwnedFd>,
     /// Ranges whose missing pages home has; some may be unmapped by now.
     pub from_home: Vec<Range<u64>>,
+    /// Pages that home was asked for, by the first one's address.
+    pub(super) fetching: BTreeMap<u64, Fetching>,
     /// The child's descriptor, between a fork's two reports.
     pub(super) forked_uffd: Option<OwnedFd>,
     /// Its end is expected, so home is not told of it.
     pub(super) ending: bool,
+}
+
+/// Pages on their way from home.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetching {
+    /// One past the last byte.
+    pub(super) end: u64,
+    /// The addresses were mapped anew meanwhile: what comes belongs to the former mapping.
+    pub(super) outdated: bool,
 }
 
 /// Where a body thread stands.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ipc_home::protocol::{FromBody, ToBody};
-use migration::sys::{seccomp, uffd};
+use migration::sys::seccomp;
 use transport::channel::Channel;
 use transport::frame::{Reader, Writer};
 
@@ -65,18 +65,10 @@ impl GuestWarden {
     }
 
     pub(super) fn serve_faults(&self, pid: u32, uffd: Rc<OwnedFd>) {
-        let (events, faults) = (self.events.clone(), Rc::clone(&self.faults));
+        let events = self.events.clone();
         let watched = watch(&uffd, move |uffd| {
-            loop {
-                match uffd::next_event(uffd.as_fd()) {
-                    Ok(Some(event)) => {
-                        faults.borrow_mut().push_back((pid, event));
-                        drop(events.send(Event::Faults));
-                    }
-                    Ok(None) => return Readiness::Drained,
-                    Err(_) => return Readiness::Over,
-                }
-            }
+            drop(events.send(Event::Fault(pid)));
+            if is_hung_up(uffd.as_fd()) { Readiness::Over } else { Readiness::Drained }
         });
         if let Err(error) = watched {
             tracing::error!(%error, "page faults cannot be heard");

@@ -5,7 +5,7 @@ mod leave;
 mod lines;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use ipc_home::protocol::{FromBody, ToBody};
 use migration::body::FilterInstruction;
 use migration::foothold::Foothold;
 use migration::init::FamilyInit;
-use migration::sys::{seccomp, uffd, wait};
+use migration::sys::{seccomp, wait};
 use migration::tracee::Waiter;
 use migration::vessel::Vessel;
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ use crate::warden::streams::{Outbox, read};
 enum Event {
     Children,
     Notified(seccomp::Notification),
-    Faults,
+    Fault(u32),
     Control(Option<ToGuest>),
     Message(u32, ToBody, Bytes),
     Fetched(Fetched, Bytes),
@@ -79,7 +79,6 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         connection,
         control: Outbox::new(sender),
         fetches: None,
-        faults: Rc::default(),
         calls: HashMap::new(),
         events,
         stage: Stage::Empty,
@@ -122,7 +121,6 @@ struct GuestWarden {
     connection: Connection,
     control: Outbox<ToHome>,
     fetches: Option<Outbox<Fetch>>,
-    faults: Rc<RefCell<VecDeque<(u32, uffd::Event)>>>,
     calls: HashMap<u32, Rc<RefCell<CallStream>>>,
     events: mpsc::UnboundedSender<Event>,
     stage: Stage,
@@ -150,10 +148,14 @@ impl GuestWarden {
         while let Some(event) = inbox.recv().await {
             match event {
                 Event::Children => {}
-                Event::Faults => self.faults(),
                 Event::Notified(notification) => {
                     if let Some(guest) = self.guest() {
                         guest.notified(notification);
+                    }
+                }
+                Event::Fault(pid) => {
+                    if let Some(guest) = self.guest() {
+                        guest.serve(pid);
                     }
                 }
                 Event::Message(tid, message, tail) => {
@@ -224,25 +226,11 @@ impl GuestWarden {
         }
     }
 
-    fn faults(&mut self) {
-        let faults = self.faults.take();
-        let Some(guest) = self.guest() else { return };
-        for (pid, fault) in faults {
-            match fault {
-                uffd::Event::Missing(addr) => guest.missing(pid, addr),
-                uffd::Event::Fork(raw) => guest.forked(pid, raw),
-                uffd::Event::Other(kind) => tracing::warn!(kind, "an event that was not asked for"),
-            }
-        }
-    }
-
     fn reap(&mut self) {
         let waiter_has_none = |error| tracing::error!(%error, "waiting for the family");
         loop {
             match wait::any() {
                 Ok(Some((outer, event))) => {
-                    // A fork tells of the child's memory before it tells of the child.
-                    self.faults();
                     if let Some(guest) = self.guest() {
                         guest.event(outer, event);
                     }

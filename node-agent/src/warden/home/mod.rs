@@ -227,12 +227,9 @@ impl HomeWarden {
             Event::Message(tid, message, tail) => {
                 self.call_bytes += tail.len() as u64;
                 match &mut self.deputy {
-                    Some(deputy) if deputy.knows(tid) || !self.programs.is_empty() => {
-                        deputy.message(tid, message, tail);
-                    }
-                    Some(deputy) if self.too_early.is_empty() && !self.moving => {
-                        deputy.message(tid, message, tail);
-                    }
+                    Some(deputy) if deputy.knows(tid) => deputy.message(tid, message, tail),
+                    // The last words of a thread that is gone.
+                    Some(_) if !self.starting && !self.moving => {}
                     _ => self.too_early.push((tid, message, tail)),
                 }
             }
