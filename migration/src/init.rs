@@ -4,6 +4,7 @@
 //! before its tracees are killed: without the duplicates a body would see ENOSYS or a page of zeros in between (54 of 150
 //! in a measurement, 0 of 200 with them).
 
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -82,20 +83,53 @@ impl FamilyInit {
 
 /// Runs in a child of the warden: enters new namespaces, starts the init in them, and is done.
 fn found_family(offsets: ClockOffsets, socket: BorrowedFd<'_>) -> Result<(), InitError> {
-    namespaces::unshare(Flags::TIME | Flags::PID | Flags::NET | Flags::MOUNT | Flags::IPC | Flags::UTS)?;
-    let line = |clock, ns: i64| format!("{clock} {} {}\n", ns.div_euclid(NS_PER_S), ns.rem_euclid(NS_PER_S));
-    let text = line("monotonic", offsets.monotonic_ns) + &line("boottime", offsets.boottime_ns);
-    std::fs::write("/proc/self/timens_offsets", text).map_err(InitError::Prepare)?;
+    shift_clocks(offsets)?;
+    namespaces::unshare(Flags::PID | Flags::NET | Flags::MOUNT | Flags::IPC | Flags::UTS)?;
     namespaces::sethostname("homing-family")?;
     namespaces::fork_child(|| serve(socket))?;
     Ok(())
+}
+
+/// Puts the children of this process in a time namespace with these offsets.
+///
+/// In a container even root may not set them. In a time namespace that belongs to a user namespace of its own it may,
+/// so a child makes both and lends the time namespace out; nothing else of the family lives in that user namespace.
+fn shift_clocks(offsets: ClockOffsets) -> Result<(), InitError> {
+    namespaces::unshare(Flags::TIME)?;
+    match set_offsets(offsets) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        other => return other.map_err(InitError::Prepare),
+    }
+    let prepare = |errno: Errno| InitError::Prepare(errno.into());
+    let (ours, theirs) = fds::socket_pair().map_err(prepare)?;
+    let lender = namespaces::fork_child(|| i32::from(lend_clocks(offsets, theirs.as_fd()).is_err()))?;
+    drop(theirs);
+    let lent = fds::receive(ours.as_fd(), &mut [0]);
+    namespaces::wait_child(lender)?;
+    let (_, clocks) = lent.map_err(prepare)?;
+    let clocks =
+        clocks.ok_or_else(|| InitError::Prepare(io::Error::other("no clock offsets in this container")))?;
+    Ok(namespaces::setns(clocks.as_fd(), Flags::TIME)?)
+}
+
+fn lend_clocks(offsets: ClockOffsets, socket: BorrowedFd<'_>) -> Result<(), InitError> {
+    namespaces::unshare(Flags::USER | Flags::TIME)?;
+    set_offsets(offsets).map_err(InitError::Prepare)?;
+    let clocks = File::open("/proc/self/ns/time_for_children").map_err(InitError::Prepare)?;
+    fds::send(socket, &[0], Some(clocks.as_fd())).map_err(|errno| InitError::Prepare(errno.into()))
+}
+
+fn set_offsets(offsets: ClockOffsets) -> io::Result<()> {
+    let line = |clock, ns: i64| format!("{clock} {} {}\n", ns.div_euclid(NS_PER_S), ns.rem_euclid(NS_PER_S));
+    let text = line("monotonic", offsets.monotonic_ns) + &line("boottime", offsets.boottime_ns);
+    fs::write("/proc/self/timens_offsets", text)
 }
 
 /// Leaves nothing of the node in sight: an empty file system of 4 KiB, read-only.
 fn empty_root() -> Result<(), InitError> {
     namespaces::make_mounts_private()?;
     namespaces::mount("tmpfs", Path::new("/proc"), "size=4k,mode=555")?;
-    std::fs::create_dir("/proc/old").map_err(InitError::Prepare)?;
+    fs::create_dir("/proc/old").map_err(InitError::Prepare)?;
     namespaces::pivot_root(Path::new("/proc"), Path::new("/proc/old"))?;
     namespaces::umount(Path::new("/old"))?;
     namespaces::make_read_only(Path::new("/"))?;
