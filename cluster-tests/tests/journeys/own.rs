@@ -23,7 +23,7 @@ fn counter(home: &LabNode, length: Length) -> Scenario {
 }
 
 fn threads(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Threads, &[length.of("600", "15000")], Work::Computes)
+    scenario(home, GuestProgram::Threads, &[length.of("1500", "15000")], Work::Computes)
 }
 
 fn memhash(home: &LabNode, length: Length) -> Scenario {
