@@ -35,8 +35,9 @@ use crate::warden::streams::Outbox;
 
 enum Event {
     Children,
-    Attached(u32, Outbox<ToBody>),
-    Message(u32, FromBody, Bytes),
+    /// By the guest warden of this number, as each that follows.
+    Attached(u64, u32, Outbox<ToBody>),
+    Message(u64, u32, FromBody, Bytes),
     Fetch(Fetch, Rc<Outbox<Fetched>>),
     Control(u64, Option<ToHome>),
     Asked(Asked),
@@ -218,13 +219,17 @@ impl HomeWarden {
                 // The agent that started the warden came first; with nobody left who asks, it is not needed.
                 self.leaving = self.visitors == 0;
             }
-            Event::Attached(tid, outbox) => {
+            // The calls of a body that does not count any more are not executed.
+            Event::Attached(number, ..) | Event::Message(number, ..) if !self.heard.contains(&number) => {
+                tracing::warn!(number, "a guest warden that was dismissed still speaks");
+            }
+            Event::Attached(_, tid, outbox) => {
                 for (message, tail) in self.held_back.remove(&tid).into_iter().flatten() {
                     outbox.send(message, tail);
                 }
                 self.outboxes.insert(tid, outbox);
             }
-            Event::Message(tid, message, tail) => {
+            Event::Message(_, tid, message, tail) => {
                 self.call_bytes += tail.len() as u64;
                 match &mut self.deputy {
                     Some(deputy) if deputy.knows(tid) => deputy.message(tid, message, tail),

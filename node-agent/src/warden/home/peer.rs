@@ -32,7 +32,7 @@ impl HomeWarden {
         tokio::task::spawn_local(async move {
             while let Some((channel, sender, receiver)) = streams.accept().await {
                 match channel {
-                    Channel::Calls => serve_calls(Outbox::new(sender), receiver, events.clone()),
+                    Channel::Calls => serve_calls(number, Outbox::new(sender), receiver, events.clone()),
                     Channel::Pages => serve_fetches(Outbox::new(sender), receiver, events.clone()),
                     Channel::Agent | Channel::Control => {}
                 }
@@ -80,6 +80,7 @@ impl HomeWarden {
 }
 
 pub(super) fn serve_calls(
+    number: u64,
     outbox: Outbox<ToBody>,
     receiver: transport::frame::FrameReceiver,
     events: mpsc::UnboundedSender<Event>,
@@ -91,10 +92,10 @@ pub(super) fn serve_calls(
         if let FromBody::Attach { tid, .. } = message {
             whose = tid;
             if let Some(outbox) = outbox.take() {
-                drop(events.send(Event::Attached(tid, outbox)));
+                drop(events.send(Event::Attached(number, tid, outbox)));
             }
         } else {
-            drop(events.send(Event::Message(whose, message, tail)));
+            drop(events.send(Event::Message(number, whose, message, tail)));
         }
     });
 }
