@@ -160,7 +160,10 @@ mod tests {
     #[test]
     fn root_moves_only_where_that_is_allowed() {
         let own = proc::process(std::process::id()).unwrap();
-        assert_eq!(check_not_homing(&own, Path::new("/proc/self/exe"), "n1").unwrap_err().code, ExitCode::Refused);
+        assert_eq!(
+            check_not_homing(&own, Path::new("/proc/self/exe"), "n1").unwrap_err().code,
+            ExitCode::Refused
+        );
         let setuid = Process { uids: [1000, 0, 0], ..own.clone() };
         let plain = Process { uids: [1000; 3], ..own };
         assert_eq!(check_root(&setuid, "n1", false).unwrap_err().code, ExitCode::NotAllowed);
