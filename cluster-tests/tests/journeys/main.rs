@@ -73,8 +73,9 @@ fn travel(traveller: &Traveller, Journey { ground, user, length }: Journey) {
     scenario.dwell = length.of(Duration::from_millis(50), Duration::from_millis(250));
     scenario.patience = length.of(Duration::from_secs(60), Duration::from_secs(600));
     let scenario = scenario.along(&[Stop::Node(2), Stop::Node(3), Stop::Home], length.of(2, 20));
+    // How many moves a short run sees depends on how busy the machine is; one is enough to go wrong.
     let expect =
-        Expect { code: traveller.code, moves_min: length.of(3, 60), away_share_min: length.of(0.0, 0.5) };
+        Expect { code: traveller.code, moves_min: length.of(1, 60), away_share_min: length.of(0.0, 0.5) };
     let journey = check(&lab, &scenario, expect).unwrap_or_else(|error| {
         lab.nodes().iter().for_each(|node| println!("{}", node.logs()));
         panic!("{}", chain(&error))
