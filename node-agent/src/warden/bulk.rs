@@ -28,6 +28,8 @@ use super::handoff::Batch;
 /// Pages of one process to be sent.
 #[derive(Debug)]
 pub(super) struct Load {
+    /// The number of the transfer; a receiver that was told none expects 0.
+    pub transfer: u64,
     /// The process at home.
     pub pid: u32,
     /// Where it is read from: its pid here.
@@ -61,6 +63,7 @@ pub(super) struct Sent {
 enum Command {
     Dial { to: SocketAddr, key: KeyHash, done: oneshot::Sender<Result<(), String>> },
     Send { load: Load, done: oneshot::Sender<Result<Sent, String>> },
+    Expect(u64),
     Receive { pid: u32, target: Target },
     Forget { pid: u32 },
     Await { batches: u64, done: oneshot::Sender<Result<(), String>> },
@@ -123,6 +126,11 @@ impl Bulk {
         self.ask(|done| Command::Await { batches, done })
     }
 
+    /// Forgets every transfer so far and expects this one.
+    pub(super) fn expect(&self, transfer: u64) {
+        self.tell(Command::Expect(transfer));
+    }
+
     /// Says where the pages of a process go; those that came before wait for it.
     pub(super) fn receive(&self, pid: u32, target: Target) {
         self.tell(Command::Receive { pid, target });
@@ -152,6 +160,7 @@ impl Bulk {
 
 #[derive(Default)]
 struct Inflow {
+    transfer: u64,
     targets: HashMap<u32, Target>,
     arrived: u64,
     failure: Option<String>,
@@ -175,6 +184,10 @@ async fn serve(endpoint: Rc<WardenEndpoint>, mut inbox: mpsc::UnboundedReceiver<
                     None => Err("there is no connection for pages".to_owned()),
                 };
                 let _ = done.send(sent);
+            }
+            Command::Expect(transfer) => {
+                *inflow.borrow_mut() = Inflow { transfer, ..Inflow::default() };
+                news.notify_waiters();
             }
             Command::Receive { pid, target } => {
                 inflow.borrow_mut().targets.insert(pid, target);
@@ -207,7 +220,7 @@ async fn send(outflow: &mut FrameSender, load: &Load) -> Result<Sent, String> {
         let (tail, unpacked_bytes) = packing::pack(data);
         sent.wire_bytes += tail.len() as u64;
         sent.batches += 1;
-        let batch = Batch { pid: load.pid, runs, unpacked_bytes };
+        let batch = Batch { transfer: load.transfer, pid: load.pid, runs, unpacked_bytes };
         outflow.send_bytes(&batch, tail.into()).await.map_err(|error| error.to_string())?;
     }
     Ok(sent)
@@ -237,6 +250,9 @@ async fn place(inflow: &RefCell<Inflow>, news: &Notify, batch: &Batch, tail: &By
         let waiting = news.notified();
         {
             let mut inflow = inflow.borrow_mut();
+            if batch.transfer != inflow.transfer {
+                return;
+            }
             if let Some(target) = inflow.targets.get(&batch.pid) {
                 let placed = unpacked(tail, batch.unpacked_bytes).and_then(|data| {
                     pages::write(&target.memory, target.uffd.as_ref(), &batch.runs, data.as_ref())

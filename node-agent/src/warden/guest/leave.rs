@@ -33,9 +33,15 @@ impl GuestWarden {
                 self.still()
             }
             Some(ToGuest::Freeze) if !family.frozen && !family.guest.is_busy() => self.freeze(),
-            Some(ToGuest::SendTo { pages, key }) if key != self.home_key || family.guest.is_settled() => {
+            Some(ToGuest::SendTo { .. }) if !(family.frozen && family.guest.is_frozen()) => {
                 self.wanted = None;
-                self.send_to(pages, key).await
+                Err("the family does not stand still".to_owned())
+            }
+            Some(ToGuest::SendTo { pages, key, transfer })
+                if key != self.home_key || family.guest.is_settled() =>
+            {
+                self.wanted = None;
+                self.send_to(pages, key, transfer).await
             }
             Some(ToGuest::SendTo { .. }) => {
                 tracing::debug!(calls = ?family.guest.unsettled(), "home has yet to answer");
@@ -69,7 +75,12 @@ impl GuestWarden {
         reason
     }
 
-    pub(super) async fn send_to(&mut self, pages: std::net::SocketAddr, key: KeyHash) -> Result<(), String> {
+    pub(super) async fn send_to(
+        &mut self,
+        pages: std::net::SocketAddr,
+        key: KeyHash,
+        transfer: u64,
+    ) -> Result<(), String> {
         let waiter = Rc::clone(&self.waiter);
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
         done(family.bulk.dial(pages, key)).await?;
@@ -82,7 +93,7 @@ impl GuestWarden {
             let pagemap = File::open(format!("/proc/{outer}/pagemap")).map_err(describe)?;
             let runs = pages::content(&pagemap, &seen.layout, Changed::Written).map_err(describe)?;
             let memory = File::open(format!("/proc/{outer}/mem")).map_err(describe)?;
-            let sent = done(family.bulk.send(Load { pid, source: outer, memory, runs })).await?;
+            let sent = done(family.bulk.send(Load { transfer, pid, source: outer, memory, runs })).await?;
             batches += sent.batches;
             bytes += sent.wire_bytes;
             image.processes.push(seen);

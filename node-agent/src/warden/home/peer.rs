@@ -32,7 +32,7 @@ impl HomeWarden {
         tokio::task::spawn_local(async move {
             while let Some((channel, sender, receiver)) = streams.accept().await {
                 match channel {
-                    Channel::Calls => serve_calls(Outbox::new(sender), receiver, events.clone()),
+                    Channel::Calls => serve_calls(number, Outbox::new(sender), receiver, events.clone()),
                     Channel::Pages => serve_fetches(Outbox::new(sender), receiver, events.clone()),
                     Channel::Agent | Channel::Control => {}
                 }
@@ -45,6 +45,7 @@ impl HomeWarden {
     /// Tells a guest warden that it is not needed any more.
     pub(super) fn dismiss(&mut self, peer: &Peer) {
         self.heard.remove(&peer.number);
+        self.unclaimed.retain(|(number, _)| *number != peer.number);
         peer.control.send(ToGuest::Discard, Bytes::new());
     }
 
@@ -52,7 +53,7 @@ impl HomeWarden {
     pub(super) async fn expect<T>(&mut self, wanted: impl Fn(&ToHome) -> Option<T>) -> Result<T, String> {
         let deadline = tokio::time::Instant::now() + STEP_LIMIT;
         loop {
-            let found = self.unclaimed.iter().enumerate().find_map(|(at, message)| match message {
+            let found = self.unclaimed.iter().enumerate().find_map(|(at, (_, message))| match message {
                 ToHome::Failed(reason) => Some((at, Err(reason.clone()))),
                 message => wanted(message).map(|value| (at, Ok(value))),
             });
@@ -62,7 +63,7 @@ impl HomeWarden {
             }
             let event = tokio::time::timeout_at(deadline, self.next_event()).await;
             match event {
-                Ok(Some(Event::Control(number, None))) if self.heard.contains(&number) => {
+                Ok(Some(Event::Control(number, None))) if self.heard.remove(&number) => {
                     return Err("the guest warden is gone".to_owned());
                 }
                 Ok(Some(event)) => {
@@ -80,6 +81,7 @@ impl HomeWarden {
 }
 
 pub(super) fn serve_calls(
+    peer: u64,
     outbox: Outbox<ToBody>,
     receiver: transport::frame::FrameReceiver,
     events: mpsc::UnboundedSender<Event>,
@@ -91,10 +93,10 @@ pub(super) fn serve_calls(
         if let FromBody::Attach { tid, .. } = message {
             whose = tid;
             if let Some(outbox) = outbox.take() {
-                drop(events.send(Event::Attached(tid, outbox)));
+                drop(events.send(Event::Attached(peer, tid, outbox)));
             }
         } else {
-            drop(events.send(Event::Message(whose, message, tail)));
+            drop(events.send(Event::Message(peer, whose, message, tail)));
         }
     });
 }
