@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use migration::packing;
@@ -58,6 +59,14 @@ pub(super) struct Sent {
     pub raw_bytes: u64,
     /// Bytes on the wire.
     pub wire_bytes: u64,
+}
+
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, more: Sent) {
+        self.batches += more.batches;
+        self.raw_bytes += more.raw_bytes;
+        self.wire_bytes += more.wire_bytes;
+    }
 }
 
 enum Command {
@@ -170,21 +179,19 @@ async fn serve(endpoint: Rc<WardenEndpoint>, mut inbox: mpsc::UnboundedReceiver<
     let inflow = Rc::new(RefCell::new(Inflow::default()));
     let news = Rc::new(Notify::new());
     tokio::task::spawn_local(accept(Rc::clone(&endpoint), Rc::clone(&inflow), Rc::clone(&news)));
-    let mut outflow: Option<FrameSender> = None;
+    let mut outflow: Option<Outflow> = None;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Allow(key) => endpoint.allow(key),
+            // Whatever the former receiver has not taken by now is not for it any more.
             Command::Dial { to, key, done } => {
-                let dialled = dial(&endpoint, to, key).await;
-                let _ = done.send(dialled.map(|sender| outflow = Some(sender)));
+                outflow = Some(Outflow::start(Rc::clone(&endpoint), to, key, done))
             }
-            Command::Send { load, done } => {
-                let sent = match outflow.as_mut() {
-                    Some(outflow) => send(outflow, &load).await,
-                    None => Err("there is no connection for pages".to_owned()),
-                };
-                let _ = done.send(sent);
-            }
+            Command::Send { load, done } => match &outflow {
+                // The task ends only with its connection; then the answer is dropped, which says so.
+                Some(outflow) => drop(outflow.loads.send((load, done))),
+                None => drop(done.send(Err("there is no connection for pages".to_owned()))),
+            },
             Command::Expect(transfer) => {
                 *inflow.borrow_mut() = Inflow { transfer, ..Inflow::default() };
                 news.notify_waiters();
@@ -206,6 +213,37 @@ async fn serve(endpoint: Rc<WardenEndpoint>, mut inbox: mpsc::UnboundedReceiver<
     }
 }
 
+type Answer<T> = oneshot::Sender<Result<T, String>>;
+
+/// Pages on their way to one receiver. Dropping it stops them, also when the receiver takes no more.
+struct Outflow {
+    loads: mpsc::UnboundedSender<(Load, Answer<Sent>)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Outflow {
+    fn start(endpoint: Rc<WardenEndpoint>, to: SocketAddr, key: KeyHash, dialled: Answer<()>) -> Outflow {
+        let (loads, mut inbox) = mpsc::unbounded_channel::<(Load, Answer<Sent>)>();
+        let task = tokio::task::spawn_local(async move {
+            let mut sender = match dial(&endpoint, to, key).await {
+                Ok(sender) => sender,
+                Err(reason) => return drop(dialled.send(Err(reason))),
+            };
+            let _ = dialled.send(Ok(()));
+            while let Some((load, done)) = inbox.recv().await {
+                let _ = done.send(send(&mut sender, &load).await);
+            }
+        });
+        Outflow { loads, task }
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 async fn dial(endpoint: &WardenEndpoint, to: SocketAddr, key: KeyHash) -> Result<FrameSender, String> {
     let connection = endpoint.connect(to, key).await.map_err(|error| error.to_string())?;
     let (sender, _) = connection.open(Channel::Pages).await.map_err(|error| error.to_string())?;
@@ -221,7 +259,9 @@ async fn send(outflow: &mut FrameSender, load: &Load) -> Result<Sent, String> {
         sent.wire_bytes += tail.len() as u64;
         sent.batches += 1;
         let batch = Batch { transfer: load.transfer, pid: load.pid, runs, unpacked_bytes };
-        outflow.send_bytes(&batch, tail.into()).await.map_err(|error| error.to_string())?;
+        let taken = tokio::time::timeout(BATCH_LIMIT, outflow.send_bytes(&batch, tail.into())).await;
+        let taken = taken.map_err(|_| format!("pages were not taken within {BATCH_LIMIT:?}"))?;
+        taken.map_err(|error| error.to_string())?;
     }
     Ok(sent)
 }
@@ -296,3 +336,6 @@ fn unpacked(tail: &Bytes, unpacked_bytes: u32) -> io::Result<Bytes> {
 
 /// 1 MiB: compressible in one go, a quarter of the largest frame.
 const PAGES_PER_BATCH: u32 = 256;
+
+/// For one batch: 1 MiB, on the slowest line that is worth a move. Meanwhile the program stands still.
+const BATCH_LIMIT: Duration = Duration::from_secs(10);

@@ -35,7 +35,7 @@ use crate::warden::streams::Outbox;
 
 enum Event {
     Children,
-    /// A body thread's stream has begun, at this peer.
+    /// By the guest warden of this number, as each that follows.
     Attached(u64, u32, Outbox<ToBody>),
     Message(u64, u32, FromBody, Bytes),
     Fetch(Fetch, Rc<Outbox<Fetched>>),
@@ -220,8 +220,10 @@ impl HomeWarden {
                 // The agent that started the warden came first; with nobody left who asks, it is not needed.
                 self.leaving = self.visitors == 0;
             }
-            // The streams of a body that never counted, or does no more.
-            Event::Attached(number, ..) | Event::Message(number, ..) if !self.heard.contains(&number) => {}
+            // The calls of a body that does not count any more are not executed.
+            Event::Attached(number, ..) | Event::Message(number, ..) if !self.heard.contains(&number) => {
+                tracing::warn!(number, "a guest warden that was dismissed still speaks");
+            }
             Event::Attached(_, tid, outbox) => {
                 for (message, tail) in self.held_back.remove(&tid).into_iter().flatten() {
                     outbox.send(message, tail);

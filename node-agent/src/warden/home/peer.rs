@@ -81,7 +81,7 @@ impl HomeWarden {
 }
 
 pub(super) fn serve_calls(
-    peer: u64,
+    number: u64,
     outbox: Outbox<ToBody>,
     receiver: transport::frame::FrameReceiver,
     events: mpsc::UnboundedSender<Event>,
@@ -93,10 +93,10 @@ pub(super) fn serve_calls(
         if let FromBody::Attach { tid, .. } = message {
             whose = tid;
             if let Some(outbox) = outbox.take() {
-                drop(events.send(Event::Attached(peer, tid, outbox)));
+                drop(events.send(Event::Attached(number, tid, outbox)));
             }
         } else {
-            drop(events.send(Event::Message(peer, whose, message, tail)));
+            drop(events.send(Event::Message(number, whose, message, tail)));
         }
     });
 }
