@@ -2,8 +2,9 @@
 
 use std::io;
 
+use crate::landing::leaks_interruption;
 use crate::procfs;
-use crate::sys::ptrace::{OPTIONS, SigInfo};
+use crate::sys::ptrace::{OPTIONS, Registers, SigInfo};
 use crate::sys::wait::Event;
 use crate::tracee::{Running, Stopped, TraceError, Waiter};
 
@@ -73,6 +74,7 @@ impl Frozen {
     pub fn thaw(self) {
         for thread in self.threads {
             // A thread that has died needs no letting go.
+            let _ = hide_interruption(&thread.task);
             let _ = thread.task.detach(thread.signal.map_or(0, |info| info.signo()));
         }
     }
@@ -127,6 +129,18 @@ impl Frozen {
         failure
     }
 }
+
+/// A call that ended early only because of the freeze goes on, except if a handler runs first.
+fn hide_interruption(task: &Stopped) -> Result<(), TraceError> {
+    let registers = task.registers()?;
+    if registers.rax.cast_signed() == -i64::from(libc::EINTR) && leaks_interruption(registers.orig_rax) {
+        task.set_registers(&Registers { rax: RESTART_WITHOUT_HANDLER.cast_unsigned(), ..registers })?;
+    }
+    Ok(())
+}
+
+/// The kernel's -ERESTARTNOHAND.
+const RESTART_WITHOUT_HANDLER: i64 = -514;
 
 /// Passes over the thread list before giving up on a process that never stands still.
 const ROUNDS_MAX: usize = 100;

@@ -82,13 +82,54 @@ impl FamilyInit {
 
 /// Runs in a child of the warden: enters new namespaces, starts the init in them, and is done.
 fn found_family(offsets: ClockOffsets, socket: BorrowedFd<'_>) -> Result<(), InitError> {
-    namespaces::unshare(Flags::TIME | Flags::PID | Flags::NET | Flags::MOUNT | Flags::IPC | Flags::UTS)?;
-    let line = |clock, ns: i64| format!("{clock} {} {}\n", ns.div_euclid(NS_PER_S), ns.rem_euclid(NS_PER_S));
-    let text = line("monotonic", offsets.monotonic_ns) + &line("boottime", offsets.boottime_ns);
-    std::fs::write("/proc/self/timens_offsets", text).map_err(InitError::Prepare)?;
+    enter_time(offsets)?;
+    namespaces::unshare(Flags::PID | Flags::NET | Flags::MOUNT | Flags::IPC | Flags::UTS)?;
     namespaces::sethostname("homing-family")?;
     namespaces::fork_child(|| serve(socket))?;
     Ok(())
+}
+
+/// Makes the family's time namespace; children of the caller will be in it.
+fn enter_time(offsets: ClockOffsets) -> Result<(), InitError> {
+    namespaces::unshare(Flags::TIME)?;
+    match write_offsets(offsets) {
+        // In a container without CAP_SYS_TIME only a user namespace of one's own gives the right.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => borrow_time(offsets),
+        written => written.map_err(InitError::Prepare),
+    }
+}
+
+/// Lets a child make the time namespace inside a user namespace, and joins the former without the latter.
+fn borrow_time(offsets: ClockOffsets) -> Result<(), InitError> {
+    let prepare = |errno: Errno| InitError::Prepare(errno.into());
+    let (ours, theirs) = fds::socket_pair().map_err(prepare)?;
+    let lender = namespaces::fork_child(|| {
+        let made = namespaces::unshare(Flags::USER).is_ok()
+            && namespaces::unshare(Flags::TIME).is_ok()
+            && write_offsets(offsets).is_ok();
+        let told = fds::send(theirs.as_fd(), &[u8::from(made)], None);
+        // It must live until its namespace was joined.
+        let _ = fds::receive(theirs.as_fd(), &mut [0]);
+        i32::from(told.is_err())
+    })?;
+    let mut made = [0];
+    fds::receive(ours.as_fd(), &mut made).map_err(prepare)?;
+    let joined = if made == [1] {
+        let path = format!("/proc/{}/ns/time_for_children", lender.get());
+        let namespace = std::fs::File::open(path).map_err(InitError::Prepare)?;
+        namespaces::setns(namespace.as_fd(), Flags::TIME).map_err(InitError::from)
+    } else {
+        Err(InitError::Prepare(io::ErrorKind::PermissionDenied.into()))
+    };
+    fds::send(ours.as_fd(), &[0], None).map_err(prepare)?;
+    namespaces::wait_child(lender)?;
+    joined
+}
+
+fn write_offsets(offsets: ClockOffsets) -> io::Result<()> {
+    let line = |clock, ns: i64| format!("{clock} {} {}\n", ns.div_euclid(NS_PER_S), ns.rem_euclid(NS_PER_S));
+    let text = line("monotonic", offsets.monotonic_ns) + &line("boottime", offsets.boottime_ns);
+    std::fs::write("/proc/self/timens_offsets", text)
 }
 
 /// Leaves nothing of the node in sight: an empty file system of 4 KiB, read-only.

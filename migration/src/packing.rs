@@ -36,7 +36,13 @@ mod tests {
         assert!(packed.len() < 100);
         assert_eq!(unpack(&packed, size, 4096).expect("a packed batch"), even);
         assert!(unpack(&packed, size, 4095).is_err());
-        let noise: Vec<u8> = (0..4096u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()[0]
+        })
+        .take(4096)
+        .collect();
         assert_eq!(pack(noise.clone()), (noise, 0));
     }
 }

@@ -70,7 +70,7 @@ fn travel(traveller: &Traveller, Journey { ground, user, length }: Journey) {
     lab.start_cluster().unwrap();
     let mut scenario = (traveller.scenario)(lab.node(1), length);
     scenario.program = scenario.program.user(user);
-    scenario.dwell = length.of(Duration::from_millis(150), Duration::from_millis(250));
+    scenario.dwell = length.of(Duration::from_millis(50), Duration::from_millis(250));
     scenario.patience = length.of(Duration::from_secs(60), Duration::from_secs(600));
     let scenario = scenario.along(&[Stop::Node(2), Stop::Node(3), Stop::Home], length.of(2, 20));
     let expect =

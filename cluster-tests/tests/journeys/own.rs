@@ -19,7 +19,7 @@ pub(crate) const TRAVELLERS: &[Traveller] = &[
 ];
 
 fn counter(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Counter, &[length.of("50", "450"), "50000000"], Work::Computes)
+    scenario(home, GuestProgram::Counter, &[length.of("25", "450"), "50000000"], Work::Computes)
 }
 
 fn threads(home: &LabNode, length: Length) -> Scenario {
@@ -27,28 +27,28 @@ fn threads(home: &LabNode, length: Length) -> Scenario {
 }
 
 fn memhash(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Memhash, &[length.of("16", "32"), length.of("50", "300")], Work::Computes)
+    scenario(home, GuestProgram::Memhash, &[length.of("16", "32"), length.of("30", "300")], Work::Computes)
 }
 
 fn ledger(home: &LabNode, length: Length) -> Scenario {
-    let records = length.of("2500", "20000");
+    let records = length.of("1500", "20000");
     scenario(home, GuestProgram::Ledger, &["/tmp/records", records], Work::Waits)
 }
 
 fn clocks(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Clocks, &[length.of("3", "30")], Work::Waits)
+    scenario(home, GuestProgram::Clocks, &[length.of("2", "30")], Work::Waits)
 }
 
 fn forks(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Forks, &[length.of("150", "1500")], Work::Waits)
+    scenario(home, GuestProgram::Forks, &[length.of("120", "1500")], Work::Waits)
 }
 
 fn signals(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Signals, &[length.of("20", "200")], Work::Waits)
+    scenario(home, GuestProgram::Signals, &[length.of("12", "200")], Work::Waits)
 }
 
 fn sockets(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Sockets, &[length.of("2500", "20000")], Work::Waits)
+    scenario(home, GuestProgram::Sockets, &[length.of("1500", "20000")], Work::Waits)
 }
 
 /// The program exists at home only.

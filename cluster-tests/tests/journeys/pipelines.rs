@@ -16,8 +16,8 @@ pub(crate) const TRAVELLERS: &[Traveller] = &[
 /// The first stage gets its input slowly, so that all of them live long enough.
 fn pipeline(part: &str, length: Length) -> Scenario {
     Scenario {
-        input: inputs::text(length.of(4 << 20, 40 << 20)),
-        input_time: length.of(Duration::from_secs(3), Duration::from_secs(30)),
+        input: inputs::text(length.of(2 << 20, 40 << 20)),
+        input_time: length.of(Duration::from_secs(2), Duration::from_secs(30)),
         part: Some(part.into()),
         work: Work::Waits,
         ..Scenario::new(Program::new("sh").args(&["-c", "cat | sort | uniq -c"]))

@@ -39,7 +39,7 @@ for thread in threads:
     thread.join()
 print(sorted(counts.items()), sorted(results.items()))
 ";
-    let program = Program::new("python3").args(&["-c", script, length.of("250", "2500")]);
+    let program = Program::new("python3").args(&["-c", script, length.of("150", "2500")]);
     with_file(program, "/tmp/lines", inputs::text(length.of(1 << 20, 10 << 20)))
 }
 
@@ -57,7 +57,7 @@ while read -r word number rest; do ((sum += number)); done </tmp/lines
 echo \"$sum\"
 exit 3
 ";
-    let program = Program::new("bash").args(&["-c", script, length.of("100", "1000")]);
+    let program = Program::new("bash").args(&["-c", script, length.of("25", "1000")]);
     with_file(program, "/tmp/lines", inputs::text(length.of(20_000, 200_000)))
 }
 
@@ -70,23 +70,25 @@ for my $round (1 .. $rounds) {
     printf \"%d %s\\n\", $round, join ',', map { \"$_=$seen{$_}\" } sort keys %seen;
 }
 ";
-    let program = Program::new("perl").args(&["-e", script, length.of("80", "800")]);
+    let program = Program::new("perl").args(&["-e", script, length.of("25", "800")]);
     with_file(program, "/tmp/lines", inputs::text(1 << 20))
 }
 
 fn sha256sum(_: &LabNode, length: Length) -> Scenario {
     let program = Program::new("sha256sum").args(&["/tmp/data"]);
-    with_file(program, "/tmp/data", inputs::text(length.of(600 << 20, 4 << 30)))
+    with_file(program, "/tmp/data", inputs::text(length.of(200 << 20, 4 << 30)))
 }
 
 fn xz(_: &LabNode, length: Length) -> Scenario {
     let program = Program::new("xz").args(&["-T2", "-6", "--block-size=2MiB", "-c", "/tmp/data"]);
-    with_file(program, "/tmp/data", inputs::text(length.of(10 << 20, 80 << 20)))
+    with_file(program, "/tmp/data", inputs::text(length.of(4 << 20, 80 << 20)))
 }
 
+/// The compiler proper is moved: the driver only waits for it.
 fn gcc(_: &LabNode, length: Length) -> Scenario {
     let program = Program::new("gcc").args(&["-O2", "-c", "-o", "/tmp/large.o", "/tmp/large.c"]);
-    let mut scenario = with_file(program, "/tmp/large.c", inputs::c_source(length.of(600, 6000)));
+    let mut scenario = with_file(program, "/tmp/large.c", inputs::c_source(length.of(250, 6000)));
+    scenario.part = Some("cc1".into());
     scenario.results = vec!["/tmp/large.o".into()];
     scenario
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::exit::{ExitCode, Failure};
 use crate::proc::{self, Process};
@@ -86,10 +87,10 @@ pub(super) fn find(
 /// Refuses to move agents and wardens: they are what moves the others.
 ///
 /// # Errors
-/// `Refused` for a process that runs this very program.
-pub(super) fn check_not_homing(process: &Process, node: &str) -> Result<(), Failure> {
-    let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|seen| (seen.dev(), seen.ino()));
-    match (file(&process.pid.to_string()), file("self")) {
+/// `Refused` for a process that runs the program `homing`.
+pub(super) fn check_not_homing(process: &Process, homing: &Path, node: &str) -> Result<(), Failure> {
+    let file = |path: &Path| std::fs::metadata(path).map(|seen| (seen.dev(), seen.ino()));
+    match (file(Path::new(&format!("/proc/{}/exe", process.pid))), file(homing)) {
         (Ok(theirs), Ok(own)) if theirs == own => {
             let what = format!("cannot move {} ({}) from {node}", process.pid, process.comm);
             Err(Failure::new(ExitCode::Refused, what, "it is a part of homing, which moves the others"))
@@ -159,7 +160,10 @@ mod tests {
     #[test]
     fn root_moves_only_where_that_is_allowed() {
         let own = proc::process(std::process::id()).unwrap();
-        assert_eq!(check_not_homing(&own, "n1").unwrap_err().code, ExitCode::Refused);
+        assert_eq!(
+            check_not_homing(&own, Path::new("/proc/self/exe"), "n1").unwrap_err().code,
+            ExitCode::Refused
+        );
         let setuid = Process { uids: [1000, 0, 0], ..own.clone() };
         let plain = Process { uids: [1000; 3], ..own };
         assert_eq!(check_root(&setuid, "n1", false).unwrap_err().code, ExitCode::NotAllowed);

@@ -108,7 +108,7 @@ impl Agent {
             return Err(failure.next("wait until that move is done: homing ps -w"));
         }
         if to != self.me.name {
-            access::check_not_homing(&process, &self.me.name)?;
+            access::check_not_homing(&process, &self.nursery.program, &self.me.name)?;
             access::check_root(&process, &self.me.name, self.nursery.allow_root)?;
         }
         let (pid, home, from) = (request.pid, self.me.name.clone(), self.residence(request.pid));

@@ -46,7 +46,7 @@ impl Agent {
             at,
         };
         let checks = [
-            access::check_not_homing(&process, &self.me.name),
+            access::check_not_homing(&process, &self.nursery.program, &self.me.name),
             access::check_root(&process, &self.me.name, self.nursery.allow_root),
         ];
         for failure in checks.into_iter().filter_map(Result::err) {

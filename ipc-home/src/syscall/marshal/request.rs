@@ -74,7 +74,7 @@ pub enum Filled {
 pub enum When {
     /// If the call succeeded.
     Success,
-    /// If a signal ended it.
+    /// If a signal ended a sleep. One that is to be issued as it was has told nothing.
     Interrupted,
     /// Whatever the result.
     Always,
@@ -95,8 +95,8 @@ impl When {
     }
 }
 
-/// EINTR, ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK.
-const INTERRUPTED: [i64; 5] = [-4, -512, -513, -514, -516];
+/// EINTR, ERESTART_RESTARTBLOCK.
+const INTERRUPTED: [i64; 2] = [-4, -516];
 
 /// Pointers of one call, such as the arguments of an `execve`.
 pub(super) const FIXUPS_MAX: usize = 32 * 1024;
