@@ -234,7 +234,7 @@ impl Deputy {
                 return;
             }
             let Some(work) = thread.queue.pop_front() else { return };
-            if self.recalled && !work.is_end() {
+            if self.recalled && work.is_call() {
                 continue;
             }
             let Shadow::Parked(task) = std::mem::replace(&mut thread.state, Shadow::Lost) else { return };

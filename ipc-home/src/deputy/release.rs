@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use migration::deputize::ShadowThread;
 use migration::image::{FamilyImage, ProcessImage};
+use migration::sys::signal;
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
@@ -27,6 +28,27 @@ impl Deputy {
             self.stop(tid)?;
         }
         Ok(())
+    }
+
+    /// Takes a recall back: calls are executed again, and signals that came meanwhile are delivered.
+    pub fn go_on(&mut self) {
+        self.recalled = false;
+        for (tid, held) in std::mem::take(&mut self.held) {
+            let Some(thread) = self.threads.get(&tid) else { continue };
+            let Some(home) = self.processes.get(&thread.pid) else { continue };
+            for info in held {
+                let signal = signal_number(&info);
+                if home.actions.get(&signal).is_some_and(|action| action.handler > IGNORE) {
+                    let message = ToBody::Signal(info);
+                    self.effects.push_back(Effect::Send { tid, message, tail: Bytes::new() });
+                } else {
+                    // Its default action is home's kernel's. A thread that is gone needs none.
+                    let _ = signal::tgkill(thread.pid, tid, signal);
+                }
+            }
+        }
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        tids.into_iter().for_each(|tid| self.proceed(tid));
     }
 
     /// The first thread of a recalled process, for work on its mappings.
@@ -116,4 +138,10 @@ impl Deputy {
     }
 }
 
+/// The first field of a `siginfo_t`.
+fn signal_number(info: &[u8]) -> i32 {
+    info.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number))
+}
+
 const RESTART_ALWAYS: i64 = -513;
+const IGNORE: u64 = 1;

@@ -63,9 +63,10 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Ends are done even when the family is on its way home: the body thread is gone already.
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self, Work::ThreadExit(_) | Work::ProcessExit(_) | Work::ProcessKilled(_))
+    /// Whether it has an answer: such work is sent back when the family is on its way home. The rest has happened to
+    /// the body already.
+    pub(super) fn is_call(&self) -> bool {
+        matches!(self, Work::Call { .. } | Work::MapFile { .. } | Work::Birth { .. } | Work::Exec { .. })
     }
 }
 

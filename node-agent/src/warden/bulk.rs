@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use migration::packing;
@@ -28,6 +29,8 @@ use super::handoff::Batch;
 /// Pages of one process to be sent.
 #[derive(Debug)]
 pub(super) struct Load {
+    /// The number of the transfer; a receiver that was told none expects 0.
+    pub transfer: u64,
     /// The process at home.
     pub pid: u32,
     /// Where it is read from: its pid here.
@@ -58,9 +61,18 @@ pub(super) struct Sent {
     pub wire_bytes: u64,
 }
 
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, more: Sent) {
+        self.batches += more.batches;
+        self.raw_bytes += more.raw_bytes;
+        self.wire_bytes += more.wire_bytes;
+    }
+}
+
 enum Command {
     Dial { to: SocketAddr, key: KeyHash, done: oneshot::Sender<Result<(), String>> },
     Send { load: Load, done: oneshot::Sender<Result<Sent, String>> },
+    Expect(u64),
     Receive { pid: u32, target: Target },
     Forget { pid: u32 },
     Await { batches: u64, done: oneshot::Sender<Result<(), String>> },
@@ -123,6 +135,11 @@ impl Bulk {
         self.ask(|done| Command::Await { batches, done })
     }
 
+    /// Forgets every transfer so far and expects this one.
+    pub(super) fn expect(&self, transfer: u64) {
+        self.tell(Command::Expect(transfer));
+    }
+
     /// Says where the pages of a process go; those that came before wait for it.
     pub(super) fn receive(&self, pid: u32, target: Target) {
         self.tell(Command::Receive { pid, target });
@@ -152,6 +169,7 @@ impl Bulk {
 
 #[derive(Default)]
 struct Inflow {
+    transfer: u64,
     targets: HashMap<u32, Target>,
     arrived: u64,
     failure: Option<String>,
@@ -161,20 +179,22 @@ async fn serve(endpoint: Rc<WardenEndpoint>, mut inbox: mpsc::UnboundedReceiver<
     let inflow = Rc::new(RefCell::new(Inflow::default()));
     let news = Rc::new(Notify::new());
     tokio::task::spawn_local(accept(Rc::clone(&endpoint), Rc::clone(&inflow), Rc::clone(&news)));
-    let mut outflow: Option<FrameSender> = None;
+    let mut outflow: Option<Outflow> = None;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Allow(key) => endpoint.allow(key),
+            // Whatever the former receiver has not taken by now is not for it any more.
             Command::Dial { to, key, done } => {
-                let dialled = dial(&endpoint, to, key).await;
-                let _ = done.send(dialled.map(|sender| outflow = Some(sender)));
+                outflow = Some(Outflow::start(Rc::clone(&endpoint), to, key, done))
             }
-            Command::Send { load, done } => {
-                let sent = match outflow.as_mut() {
-                    Some(outflow) => send(outflow, &load).await,
-                    None => Err("there is no connection for pages".to_owned()),
-                };
-                let _ = done.send(sent);
+            Command::Send { load, done } => match &outflow {
+                // The task ends only with its connection; then the answer is dropped, which says so.
+                Some(outflow) => drop(outflow.loads.send((load, done))),
+                None => drop(done.send(Err("there is no connection for pages".to_owned()))),
+            },
+            Command::Expect(transfer) => {
+                *inflow.borrow_mut() = Inflow { transfer, ..Inflow::default() };
+                news.notify_waiters();
             }
             Command::Receive { pid, target } => {
                 inflow.borrow_mut().targets.insert(pid, target);
@@ -193,6 +213,37 @@ async fn serve(endpoint: Rc<WardenEndpoint>, mut inbox: mpsc::UnboundedReceiver<
     }
 }
 
+type Answer<T> = oneshot::Sender<Result<T, String>>;
+
+/// Pages on their way to one receiver. Dropping it stops them, also when the receiver takes no more.
+struct Outflow {
+    loads: mpsc::UnboundedSender<(Load, Answer<Sent>)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Outflow {
+    fn start(endpoint: Rc<WardenEndpoint>, to: SocketAddr, key: KeyHash, dialled: Answer<()>) -> Outflow {
+        let (loads, mut inbox) = mpsc::unbounded_channel::<(Load, Answer<Sent>)>();
+        let task = tokio::task::spawn_local(async move {
+            let mut sender = match dial(&endpoint, to, key).await {
+                Ok(sender) => sender,
+                Err(reason) => return drop(dialled.send(Err(reason))),
+            };
+            let _ = dialled.send(Ok(()));
+            while let Some((load, done)) = inbox.recv().await {
+                let _ = done.send(send(&mut sender, &load).await);
+            }
+        });
+        Outflow { loads, task }
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 async fn dial(endpoint: &WardenEndpoint, to: SocketAddr, key: KeyHash) -> Result<FrameSender, String> {
     let connection = endpoint.connect(to, key).await.map_err(|error| error.to_string())?;
     let (sender, _) = connection.open(Channel::Pages).await.map_err(|error| error.to_string())?;
@@ -207,8 +258,10 @@ async fn send(outflow: &mut FrameSender, load: &Load) -> Result<Sent, String> {
         let (tail, unpacked_bytes) = packing::pack(data);
         sent.wire_bytes += tail.len() as u64;
         sent.batches += 1;
-        let batch = Batch { pid: load.pid, runs, unpacked_bytes };
-        outflow.send_bytes(&batch, tail.into()).await.map_err(|error| error.to_string())?;
+        let batch = Batch { transfer: load.transfer, pid: load.pid, runs, unpacked_bytes };
+        let taken = tokio::time::timeout(BATCH_LIMIT, outflow.send_bytes(&batch, tail.into())).await;
+        let taken = taken.map_err(|_| format!("pages were not taken within {BATCH_LIMIT:?}"))?;
+        taken.map_err(|error| error.to_string())?;
     }
     Ok(sent)
 }
@@ -237,6 +290,9 @@ async fn place(inflow: &RefCell<Inflow>, news: &Notify, batch: &Batch, tail: &By
         let waiting = news.notified();
         {
             let mut inflow = inflow.borrow_mut();
+            if batch.transfer != inflow.transfer {
+                return;
+            }
             if let Some(target) = inflow.targets.get(&batch.pid) {
                 let placed = unpacked(tail, batch.unpacked_bytes).and_then(|data| {
                     pages::write(&target.memory, target.uffd.as_ref(), &batch.runs, data.as_ref())
@@ -280,3 +336,6 @@ fn unpacked(tail: &Bytes, unpacked_bytes: u32) -> io::Result<Bytes> {
 
 /// 1 MiB: compressible in one go, a quarter of the largest frame.
 const PAGES_PER_BATCH: u32 = 256;
+
+/// For one batch: 1 MiB, on the slowest line that is worth a move. Meanwhile the program stands still.
+const BATCH_LIMIT: Duration = Duration::from_secs(10);

@@ -60,6 +60,8 @@ pub(super) enum ToGuest {
         pages: SocketAddr,
         /// Whose key it has.
         key: KeyHash,
+        /// Stands in every batch.
+        transfer: u64,
     },
     /// Go on: the move did not happen.
     Thaw,
@@ -160,6 +162,8 @@ pub(super) struct Fetched {
 /// On the pages connection: the frame's tail holds the pages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Batch {
+    /// Of which transfer it is a part: those of one that was given up are not wanted any more.
+    pub transfer: u64,
     /// The process at home.
     pub pid: u32,
     /// Which pages, in the order of the tail.

@@ -1,6 +1,7 @@
 //! Stopping the family, and sending it to where it goes next.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use migration::pages::{self, Changed};
 use migration::tracee::Waiter;
 use transport::KeyHash;
 
-use super::{Family, GuestWarden, Stage};
-use crate::warden::bulk::Load;
+use super::{Event, Family, GuestWarden, Stage};
+use crate::warden::bulk::{Load, Sent};
 use crate::warden::common::{describe, done};
 use crate::warden::handoff::{ToGuest, ToHome};
 
@@ -33,9 +34,15 @@ impl GuestWarden {
                 self.still()
             }
             Some(ToGuest::Freeze) if !family.frozen && !family.guest.is_busy() => self.freeze(),
-            Some(ToGuest::SendTo { pages, key }) if key != self.home_key || family.guest.is_settled() => {
+            Some(ToGuest::SendTo { .. }) if !(family.frozen && family.guest.is_frozen()) => {
                 self.wanted = None;
-                self.send_to(pages, key).await
+                Err("the family does not stand still".to_owned())
+            }
+            Some(ToGuest::SendTo { pages, key, transfer })
+                if key != self.home_key || family.guest.is_settled() =>
+            {
+                self.wanted = None;
+                self.send_to(pages, key, transfer)
             }
             Some(ToGuest::SendTo { .. }) => {
                 tracing::debug!(calls = ?family.guest.unsettled(), "home has yet to answer");
@@ -62,6 +69,7 @@ impl GuestWarden {
     /// The family goes on here, for this reason.
     pub(super) fn go_on(&mut self, reason: String) -> String {
         self.wanted = None;
+        self.sending = None;
         if let Stage::Living(family) = &mut self.stage {
             family.frozen = false;
             family.guest.thaw();
@@ -69,12 +77,14 @@ impl GuestWarden {
         reason
     }
 
-    pub(super) async fn send_to(&mut self, pages: std::net::SocketAddr, key: KeyHash) -> Result<(), String> {
+    /// Captures the family and starts to send its pages. Nothing waits for them here: their receiver may be gone, and
+    /// home may then want the family to go on.
+    fn send_to(&mut self, pages: SocketAddr, key: KeyHash, transfer: u64) -> Result<(), String> {
         let waiter = Rc::clone(&self.waiter);
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
-        done(family.bulk.dial(pages, key)).await?;
+        let dialled = family.bulk.dial(pages, key);
         let mut image = FamilyImage::default();
-        let (mut batches, mut bytes) = (0, 0);
+        let mut answers = Vec::new();
         let pids: Vec<u32> = family.guest.processes().keys().copied().collect();
         for pid in pids {
             let seen = capture_body(family, pid, &waiter)?;
@@ -82,13 +92,35 @@ impl GuestWarden {
             let pagemap = File::open(format!("/proc/{outer}/pagemap")).map_err(describe)?;
             let runs = pages::content(&pagemap, &seen.layout, Changed::Written).map_err(describe)?;
             let memory = File::open(format!("/proc/{outer}/mem")).map_err(describe)?;
-            let sent = done(family.bulk.send(Load { pid, source: outer, memory, runs })).await?;
-            batches += sent.batches;
-            bytes += sent.wire_bytes;
+            answers.push(family.bulk.send(Load { transfer, pid, source: outer, memory, runs }));
             image.processes.push(seen);
         }
-        self.control.send(ToHome::Captured { family: image, batches, bytes }, Bytes::new());
+        self.transfers += 1;
+        let number = self.transfers;
+        self.sending = Some((number, image));
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let sent = async {
+                done(dialled).await?;
+                let mut total = Sent::default();
+                for answer in answers {
+                    total += done(answer).await?;
+                }
+                Ok(total)
+            };
+            drop(events.send(Event::Sent(number, sent.await)));
+        });
         Ok(())
+    }
+
+    /// The pages are sent, or cannot be.
+    pub(super) fn sent(&mut self, number: u64, sent: Result<Sent, String>) {
+        let Some((_, family)) = self.sending.take_if(|(sending, _)| *sending == number) else { return };
+        let message = match sent {
+            Ok(Sent { batches, wire_bytes, .. }) => ToHome::Captured { family, batches, bytes: wire_bytes },
+            Err(reason) => ToHome::Failed(reason),
+        };
+        self.control.send(message, Bytes::new());
     }
 }
 

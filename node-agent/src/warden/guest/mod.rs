@@ -16,6 +16,7 @@ use ipc_home::guest::{Effect, Guest};
 use ipc_home::protocol::{FromBody, ToBody};
 use migration::body::FilterInstruction;
 use migration::foothold::Foothold;
+use migration::image::FamilyImage;
 use migration::init::FamilyInit;
 use migration::sys::{seccomp, wait};
 use migration::tracee::Waiter;
@@ -27,7 +28,7 @@ use transport::identity::WardenKey;
 use transport::{Epoch, KeyHash, ProcessId};
 
 use crate::cli::warden_args::WardenCommon;
-use crate::warden::bulk::Bulk;
+use crate::warden::bulk::{Bulk, Sent};
 use crate::warden::common::{Asked, Readiness, listen, watch};
 use crate::warden::control::{Accept, FromWarden, ProcessStatus, ToWarden, WardenRole, WardenStatus};
 use crate::warden::handoff::{Fetch, Fetched, ToGuest, ToHome};
@@ -40,6 +41,8 @@ enum Event {
     Control(Option<ToGuest>),
     Message(u32, ToBody, Bytes),
     Fetched(Fetched, Bytes),
+    /// The pages of this attempt are sent, or cannot be.
+    Sent(u64, Result<Sent, String>),
     Asked(Asked),
 }
 
@@ -84,6 +87,8 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         stage: Stage::Empty,
         moving: true,
         wanted: None,
+        sending: None,
+        transfers: 0,
     };
     let ended = warden.serve(inbox).await;
     let _ = std::fs::remove_file(&common.control);
@@ -127,6 +132,9 @@ struct GuestWarden {
     moving: bool,
     /// What home has asked for and something still stands in the way of.
     wanted: Option<ToGuest>,
+    /// The frozen family, while its pages are on the way; with the number of this attempt.
+    sending: Option<(u64, FamilyImage)>,
+    transfers: u64,
 }
 
 /// The stream of one thread, which opens a moment after its first message.
@@ -168,6 +176,7 @@ impl GuestWarden {
                         guest.fetched(pid, start, &data);
                     }
                 }
+                Event::Sent(number, sent) => self.sent(number, sent),
                 Event::Asked(asked) => self.answer(&asked),
                 Event::Control(None) => return Err("the home warden is gone".to_owned()),
                 Event::Control(Some(ToGuest::Discard)) => return Ok(()),

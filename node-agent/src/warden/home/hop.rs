@@ -1,5 +1,6 @@
 //! From one guest to the next: home decides, the pages go directly.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -23,23 +24,45 @@ impl HomeWarden {
         let stopped_at = Instant::now();
         let frozen = self.freeze().await;
         let former = self.away.take().ok_or("the family is not away")?;
-        let hopped = match frozen {
+        // What the deputies say from now on is for the next guest.
+        let lines = std::mem::take(&mut self.outboxes);
+        let ready = match frozen {
             Ok(layouts) => self.hand_on(&former, &next, foothold, layouts).await,
             Err(reason) => Err(reason),
         };
-        match hopped {
-            Ok(sent) => {
-                self.away = Some(next);
-                self.moving = false;
-                self.dismiss(&former);
-                self.catch_up();
-                Ok(self.report(node, started, stopped_at.elapsed(), sent))
-            }
+        let granted = ready.and_then(|ready| self.grant().map(|()| ready));
+        let (sent, pages) = match granted {
+            Ok(ready) => ready,
             Err(reason) => {
                 self.dismiss(&next);
-                former.control.send(ToGuest::Thaw, Bytes::new());
-                self.away = Some(former);
-                Err(reason)
+                self.outboxes = lines;
+                self.stay(former);
+                return Err(reason);
+            }
+        };
+        // From here on the family is at the next guest, whatever becomes of it there.
+        self.dismiss(&former);
+        next.control.send(ToGuest::Start, Bytes::new());
+        let key = next.accept.key;
+        self.away = Some(next);
+        self.expect(|message| matches!(message, ToHome::Running).then_some(())).await?;
+        self.moving = false;
+        self.catch_up();
+        let pause = stopped_at.elapsed();
+        // For the programs that the family will start there.
+        let bulk = self.bulk.as_ref().ok_or("no pages thread")?;
+        done(bulk.dial(pages, key)).await?;
+        Ok(self.report(node, started, pause, sent))
+    }
+
+    /// The family goes on where it is: the move did not happen.
+    pub(super) fn stay(&mut self, peer: Peer) {
+        peer.control.send(ToGuest::Thaw, Bytes::new());
+        self.away = Some(peer);
+        self.unclaimed.clear();
+        for (tid, messages) in std::mem::take(&mut self.held_back) {
+            if let Some(outbox) = self.outboxes.get(&tid) {
+                messages.into_iter().for_each(|(message, tail)| outbox.send(message, tail));
             }
         }
     }
@@ -57,9 +80,7 @@ impl HomeWarden {
         next: &Peer,
         foothold: Foothold,
         layouts: Vec<(u32, Layout)>,
-    ) -> Result<Sent, String> {
-        // What the deputies say from now on is for the next guest; the old streams are done.
-        self.outboxes.clear();
+    ) -> Result<(Sent, SocketAddr), String> {
         let prepare = ToGuest::Prepare {
             epoch: self.epoch.next(),
             foothold,
@@ -69,18 +90,12 @@ impl HomeWarden {
         };
         next.control.send(prepare, Bytes::new());
         let pages = self.expect(prepared).await?;
-        former.control.send(ToGuest::SendTo { pages, key: next.accept.key }, Bytes::new());
+        former.control.send(ToGuest::SendTo { pages, key: next.accept.key, transfer: 0 }, Bytes::new());
         let (family, sent) = self.expect(captured).await?;
         self.agree(&family).await?;
         next.control.send(ToGuest::Context { family, batches: sent.batches }, Bytes::new());
         self.expect(|message| matches!(message, ToHome::Ready).then_some(())).await?;
-        self.grant()?;
-        next.control.send(ToGuest::Start, Bytes::new());
-        self.expect(|message| matches!(message, ToHome::Running).then_some(())).await?;
-        // For the programs that the family will start there.
-        let bulk = self.bulk.as_ref().ok_or("no pages thread")?;
-        done(bulk.dial(pages, next.accept.key)).await?;
-        Ok(sent)
+        Ok((sent, pages))
     }
 
     /// Waits until the last words of threads that ended before the freeze have come.

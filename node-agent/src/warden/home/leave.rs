@@ -118,6 +118,6 @@ impl HomeWarden {
         let runs = pages::without(runs, area.page());
         let memory = File::open(format!("/proc/{pid}/mem")).map_err(describe)?;
         let bulk = self.bulk.as_ref().ok_or("no pages thread")?;
-        done(bulk.send(Load { pid, source: pid, memory, runs })).await
+        done(bulk.send(Load { transfer: 0, pid, source: pid, memory, runs })).await
     }
 }

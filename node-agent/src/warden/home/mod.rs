@@ -78,7 +78,7 @@ struct HomeWarden {
     held_back: HashMap<u32, Vec<(ToBody, Bytes)>>,
     /// From threads that are not deputies yet.
     too_early: Vec<(u32, FromBody, Bytes)>,
-    unclaimed: VecDeque<ToHome>,
+    unclaimed: VecDeque<(u64, ToHome)>,
     programs: VecDeque<(u32, Stopped)>,
     /// A new program is on its way to the guest.
     starting: bool,
@@ -86,6 +86,8 @@ struct HomeWarden {
     waiting: VecDeque<Asked>,
     moving: bool,
     call_bytes: u64,
+    /// Recalls so far, also those that failed: the number of the transfer of each.
+    recalls: u64,
     /// Connections of agents.
     visitors: usize,
     /// The last one has been closed.
@@ -134,6 +136,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         waiting: VecDeque::new(),
         moving: false,
         call_bytes: 0,
+        recalls: 0,
         visitors: 0,
         leaving: false,
     };
@@ -169,11 +172,6 @@ impl HomeWarden {
         loop {
             let Some(event) = self.next_event().await else { return Ok(()) };
             match event {
-                Event::Control(number, None)
-                    if self.away.as_ref().is_some_and(|peer| peer.number == number) =>
-                {
-                    return Err("the guest warden is gone, and the body with it".to_owned());
-                }
                 Event::Asked(asked) => self.answer(asked).await,
                 event => self.handle(event),
             }
@@ -181,6 +179,9 @@ impl HomeWarden {
             while let Some(asked) = self.waiting.pop_front() {
                 self.answer(asked).await;
                 self.programs().await;
+            }
+            if self.away.as_ref().is_some_and(|peer| !self.heard.contains(&peer.number)) {
+                return Err("the guest warden is gone, and the body with it".to_owned());
             }
             if self.leaving && self.visitors == 0 && self.away.is_none() {
                 return Ok(());
@@ -248,10 +249,12 @@ impl HomeWarden {
             }
             Event::Control(number, Some(message)) => {
                 if self.heard.contains(&number) {
-                    self.unclaimed.push_back(message);
+                    self.unclaimed.push_back((number, message));
                 }
             }
-            Event::Control(_, None) => {}
+            Event::Control(number, None) => {
+                self.heard.remove(&number);
+            }
             Event::Asked(asked) => {
                 let answer = match asked.question {
                     ToWarden::Status => FromWarden::Status(self.status()),

@@ -45,6 +45,7 @@ impl HomeWarden {
     /// Tells a guest warden that it is not needed any more.
     pub(super) fn dismiss(&mut self, peer: &Peer) {
         self.heard.remove(&peer.number);
+        self.unclaimed.retain(|(number, _)| *number != peer.number);
         peer.control.send(ToGuest::Discard, Bytes::new());
     }
 
@@ -52,7 +53,7 @@ impl HomeWarden {
     pub(super) async fn expect<T>(&mut self, wanted: impl Fn(&ToHome) -> Option<T>) -> Result<T, String> {
         let deadline = tokio::time::Instant::now() + STEP_LIMIT;
         loop {
-            let found = self.unclaimed.iter().enumerate().find_map(|(at, message)| match message {
+            let found = self.unclaimed.iter().enumerate().find_map(|(at, (_, message))| match message {
                 ToHome::Failed(reason) => Some((at, Err(reason.clone()))),
                 message => wanted(message).map(|value| (at, Ok(value))),
             });
@@ -62,7 +63,7 @@ impl HomeWarden {
             }
             let event = tokio::time::timeout_at(deadline, self.next_event()).await;
             match event {
-                Ok(Some(Event::Control(number, None))) if self.heard.contains(&number) => {
+                Ok(Some(Event::Control(number, None))) if self.heard.remove(&number) => {
                     return Err("the guest warden is gone".to_owned());
                 }
                 Ok(Some(event)) => {
