@@ -1,4 +1,5 @@
-//! The self-checking guest programs: `programs/*.c`, compiled when a test asks for them, and `src/bin/*.rs`.
+//! The self-checking guest programs: `programs/*.c` and `programs/*.go`, compiled when a test asks for them, and
+//! `src/bin/*.rs`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,23 +24,41 @@ pub enum GuestProgram {
     Forks,
     /// TCP, UDP and Unix sockets, epoll, eventfd, timerfd. Argument: rounds.
     Sockets,
+    /// A handler with calls of its own. Argument: records.
+    Handlers,
+    /// A Go program: goroutines, channels, timers, files, programs of its own. Argument: rounds.
+    Goroutines,
     /// Every byte of its memory. Arguments: mebibytes, passes.
     Memhash,
     /// Numbered records to a file, a pipe and a connection. Arguments: the file, records.
     Ledger,
+    /// Calls that wait for a time. Arguments: rounds, milliseconds that one may be late.
+    Timeouts,
+    /// Reads and writes of a megabyte that block half way. Argument: rounds.
+    Pieces,
+    /// Memory that is mapped, moved, dropped and forked all the time. Argument: seconds.
+    Churn,
+    /// Programs started by threads, and threads without end. Argument: rounds.
+    Execs,
 }
 
 impl GuestProgram {
     /// All of them.
-    pub const ALL: [GuestProgram; 8] = [
+    pub const ALL: [GuestProgram; 14] = [
         GuestProgram::Counter,
         GuestProgram::Threads,
         GuestProgram::Signals,
         GuestProgram::Clocks,
         GuestProgram::Forks,
         GuestProgram::Sockets,
+        GuestProgram::Handlers,
+        GuestProgram::Goroutines,
         GuestProgram::Memhash,
         GuestProgram::Ledger,
+        GuestProgram::Timeouts,
+        GuestProgram::Pieces,
+        GuestProgram::Churn,
+        GuestProgram::Execs,
     ];
 
     /// Its file name.
@@ -52,8 +71,14 @@ impl GuestProgram {
             GuestProgram::Clocks => "clocks",
             GuestProgram::Forks => "forks",
             GuestProgram::Sockets => "sockets",
+            GuestProgram::Handlers => "handlers",
+            GuestProgram::Goroutines => "goroutines",
             GuestProgram::Memhash => "memhash",
             GuestProgram::Ledger => "ledger",
+            GuestProgram::Timeouts => "timeouts",
+            GuestProgram::Pieces => "pieces",
+            GuestProgram::Churn => "churn",
+            GuestProgram::Execs => "execs",
         }
     }
 
@@ -72,19 +97,55 @@ impl GuestProgram {
     /// [`ProgramError`].
     pub fn build(self, directory: &Path) -> Result<PathBuf, ProgramError> {
         let name = self.name();
-        let linking = match self {
+        let (program, sources) =
+            (directory.join(name), Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name));
+        let (compiler, mut command) = match self {
             GuestProgram::Memhash | GuestProgram::Ledger => return Ok(lab::programs()?.join(name)),
-            GuestProgram::Counter => "-static",
-            _ => "-pie",
+            GuestProgram::Goroutines => ("go", go(&program, &sources.with_extension("go"), directory)),
+            GuestProgram::Counter => ("gcc", gcc("-static", &program, &sources.with_extension("c"))),
+            _ => ("gcc", gcc("-pie", &program, &sources.with_extension("c"))),
         };
+        match command.status().map_err(|source| ProgramError::Compiler { compiler, source })? {
+            status if status.success() => Ok(program),
+            status => Err(ProgramError::Compile { name, status }),
+        }
+    }
+}
+
+/// A program that the benches run; it has no end of its own. What it measures is in its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BenchProgram {
+    /// Computes on demand.
+    Work,
+    /// Looks at the clock all the time, and dirties memory.
+    Ticks,
+    /// Makes calls on demand.
+    Calls,
+}
+
+impl BenchProgram {
+    /// All of them.
+    pub const ALL: [BenchProgram; 3] = [BenchProgram::Work, BenchProgram::Ticks, BenchProgram::Calls];
+
+    /// Its file name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            BenchProgram::Work => "work",
+            BenchProgram::Ticks => "ticks",
+            BenchProgram::Calls => "calls",
+        }
+    }
+
+    /// The program, compiled into `directory`.
+    ///
+    /// # Errors
+    /// [`ProgramError`].
+    pub fn build(self, directory: &Path) -> Result<PathBuf, ProgramError> {
+        let (name, program) = (self.name(), directory.join(self.name()));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name).with_extension("c");
-        let program = directory.join(name);
-        let mut compiler = Command::new("gcc");
-        compiler
-            .args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread", linking, "-o"])
-            .arg(&program)
-            .arg(source);
-        match compiler.status().map_err(ProgramError::Compiler)? {
+        let compiled = gcc("-pie", &program, &source).status();
+        match compiled.map_err(|source| ProgramError::Compiler { compiler: "gcc", source })? {
             status if status.success() => Ok(program),
             status => Err(ProgramError::Compile { name, status }),
         }
@@ -95,10 +156,22 @@ impl GuestProgram {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "each text says it")]
 pub enum ProgramError {
-    #[error("cannot run gcc; install the packages gcc and libc6-dev")]
-    Compiler(#[source] io::Error),
+    #[error("cannot run {compiler}; install the packages gcc, libc6-dev and golang-go")]
+    Compiler { compiler: &'static str, source: io::Error },
     #[error("{name} does not compile: {status}")]
     Compile { name: &'static str, status: ExitStatus },
     #[error("cannot find the programs that cargo has built")]
     Place(#[from] LabError),
+}
+
+fn gcc(linking: &str, program: &Path, source: &Path) -> Command {
+    let mut command = Command::new("gcc");
+    command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread", linking, "-o"]).arg(program).arg(source);
+    command
+}
+
+fn go(program: &Path, source: &Path, cache: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.env("GOCACHE", cache.join("go-cache")).args(["build", "-o"]).arg(program).arg(source);
+    command
 }

@@ -4,4 +4,6 @@
 pub mod deputy;
 pub mod guest;
 pub mod protocol;
+pub mod replies;
+pub mod residence;
 pub mod syscall;

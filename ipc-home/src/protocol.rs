@@ -35,6 +35,8 @@ pub enum FromBody {
         seq: u64,
         /// The call.
         request: Request,
+        /// Whether the thread was in it before.
+        issue: Issue,
     },
     /// Map a file at the address that the body has already taken.
     MapFile {
@@ -59,6 +61,8 @@ pub enum FromBody {
         /// The call.
         request: Request,
     },
+    /// Every signal up to this number is in the thread's queue.
+    Heard(u64),
     /// The thread's signal mask from now on.
     Mask(u64),
     /// A signal's action from now on.
@@ -69,6 +73,23 @@ pub enum FromBody {
     ProcessExit(i32),
     /// The body was killed by this signal at the guest (a fault).
     ProcessKilled(i32),
+    /// A signal is about to interrupt the call of this number, which was under way at a move: it ends now, and its
+    /// `Return` says how. A handler makes calls of its own, which must not be taken for it.
+    Settle {
+        /// The thread's number for it.
+        seq: u64,
+    },
+}
+
+/// How a call comes to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Issue {
+    /// By the program.
+    First,
+    /// Once more, because a move has interrupted it: natively it would have gone on all the time.
+    Again,
+    /// As `Again`; the rest of its timeout is in the shadow thread's restart block.
+    Resumed,
 }
 
 /// From a shadow thread to its body thread.
@@ -83,8 +104,13 @@ pub enum ToBody {
         /// What the call's descriptor is, for calls that go on in pieces.
         file: FileClass,
     },
-    /// A signal that the program has a handler for: a `siginfo_t`.
-    Signal(Vec<u8>),
+    /// A signal that the program has a handler for. It is told again until it was heard.
+    Signal {
+        /// Counts the signals of this thread, from 1.
+        number: u64,
+        /// A `siginfo_t`.
+        info: Vec<u8>,
+    },
     /// The process was stopped by job control.
     Stop,
     /// It goes on.

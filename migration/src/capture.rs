@@ -5,12 +5,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::freeze::{Frozen, FrozenThread};
-use crate::image::{Layout, MmFields, ProcessImage, SignalAction, ThreadImage};
+use crate::image::{Layout, MmFields, ProcessImage, Rest, SignalAction, ThreadImage};
 use crate::landing::{HealingArea, leaks_interruption};
 use crate::procfs;
 use crate::remote::Remote;
-use crate::sys::ptrace::{self, NO_CALL, Queue, Registers, RseqArea, SigInfo};
+use crate::scratch;
+use crate::sys::ptrace::{
+    self, NO_CALL, Queue, RESTART_BLOCK, RESTART_WITHOUT_HANDLER, Registers, RseqArea, SigInfo,
+};
 use crate::tracee::{Stopped, TraceError, Waiter};
+use crate::waits::Waits;
 
 /// Why a process could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +69,16 @@ pub fn capture(
     let last = threads.len().saturating_sub(1);
     for (index, thread) in threads.into_iter().enumerate() {
         let FrozenThread { task, signal } = thread;
+        let at_home = matches!(access, Access::Healing(_));
         let mut seen = thread_image(&task, signal.as_ref(), &memory)?;
-        if index == 0 {
-            injected.image.pending = queued(task.tid(), Queue::Process)?;
+        if !at_home {
+            // At home they stay in the queues of the thread that becomes the deputy.
+            seen.pending.append(&mut queued(task.tid(), Queue::Thread)?);
+            if index == 0 {
+                injected.image.pending = queued(task.tid(), Queue::Process)?;
+            }
         }
+        seen.rest = settle_call(&mut seen.registers, task.tid(), at_home.then_some(&frozen.waits));
         let mut remote = match access {
             Access::Healing(area) => Remote::healing(waiter, task, area)?,
             Access::Trap { code, scratch } => {
@@ -81,14 +91,18 @@ pub fn capture(
         }
         injected.thread(&mut remote, &mut seen)?;
         if index == last && matches!(access, Access::Healing(_)) {
-            remote.must(
-                "unmapping scratch memory",
-                libc::SYS_munmap,
-                [injected.scratch, PAGE, 0, 0, 0, 0],
-            )?;
+            scratch::unmap(&mut remote, injected.scratch)?;
         }
         frozen.threads.push(FrozenThread { task: remote.leave()?, signal });
         injected.image.threads.push(seen);
+    }
+    if matches!(access, Access::Healing(_)) {
+        let uncaught = |thread: &FrozenThread| thread.signal.is_some_and(|info| !image.catches(info.signo()));
+        let theirs: Vec<bool> = frozen.threads.iter().map(uncaught).collect();
+        for (seen, _) in image.threads.iter_mut().zip(theirs).filter(|(_, is_home_s)| *is_home_s) {
+            // Home's kernel acts on it, when the thread is a deputy's: nobody waits for the program elsewhere.
+            seen.pending.clear();
+        }
     }
     Ok(image)
 }
@@ -104,10 +118,7 @@ struct Injected<'a> {
 impl Injected<'_> {
     fn enter(&mut self, remote: &mut Remote<'_>) -> Result<(), CaptureError> {
         if self.scratch == 0 {
-            let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-            let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-            let args = [0, PAGE, protection, flags, u64::MAX, 0];
-            self.scratch = remote.must("mapping scratch memory", libc::SYS_mmap, args)?;
+            self.scratch = scratch::map(remote, self.memory)?;
         }
         self.image.mm.brk = remote.must("reading the break", libc::SYS_brk, [0; 6])?;
         self.image.membarrier = remote
@@ -155,11 +166,7 @@ fn thread_image(
     let mut registers = task.registers()?;
     let rseq = ptrace::rseq_area(tid).unwrap_or_default();
     leave_critical_section(&mut registers, rseq, memory);
-    let mut pending = queued(tid, Queue::Thread)?;
-    if let Some(info) = signal.filter(|info| !is_fault(info)) {
-        pending.insert(0, info.0.to_vec());
-    }
-    settle_call(&mut registers, pending.is_empty());
+    let pending = signal.filter(|info| !is_fault(info)).map(|info| info.0.to_vec()).into_iter().collect();
     Ok(ThreadImage {
         tid,
         registers,
@@ -179,23 +186,63 @@ fn is_fault(info: &SigInfo) -> bool {
 }
 
 /// Makes the registers say in a portable way that a call was interrupted: restart blocks (-516) are kept by the
-/// kernel per task and do not move.
-fn settle_call(registers: &mut Registers, no_signal: bool) {
+/// kernel per task and do not move. Returns what is left of the call's timeout.
+///
+/// `waits` is given for a program at home, whose thread becomes the deputy's and keeps its restart block.
+fn settle_call(registers: &mut Registers, tid: u32, waits: Option<&Waits>) -> Rest {
     if registers.orig_rax == NO_CALL {
-        return;
+        return Rest::Whole;
     }
-    let nr = registers.orig_rax.cast_signed();
-    match registers.rax.cast_signed() {
+    let continued = |number| {
+        if number == libc::SYS_restart_syscall {
+            waits.and_then(|waits| waits.continued(tid, registers.rip)).map(u64::cast_signed)
+        } else {
+            Some(number)
+        }
+    };
+    match (registers.rax.cast_signed(), continued(registers.orig_rax.cast_signed())) {
         // A futex wait with a relative time may always end early; nothing else says how much of it is left.
-        RESTART_BLOCK if nr == libc::SYS_futex && registers.rsi & FUTEX_COMMAND == FUTEX_WAIT => {
+        (RESTART_BLOCK, Some(libc::SYS_futex)) if registers.rsi & FUTEX_COMMAND == FUTEX_WAIT => {
             registers.rax = 0;
             registers.orig_rax = NO_CALL;
+            Rest::Whole
         }
-        RESTART_BLOCK => registers.rax = RESTART_ALWAYS.cast_unsigned(),
-        EINTR if no_signal && leaks_interruption(registers.orig_rax) => {
-            registers.rax = RESTART_ALWAYS.cast_unsigned();
+        // At a guest no such call runs: the block is in home's thread, to which the body returns.
+        (RESTART_BLOCK, Some(libc::SYS_poll | libc::SYS_nanosleep | libc::SYS_clock_nanosleep))
+            if waits.is_none() =>
+        {
+            Rest::Whole
         }
-        _ => {}
+        (RESTART_BLOCK, Some(nr)) => {
+            // As with a restart block, a handler that runs first ends the call with EINTR.
+            registers.rax = RESTART_WITHOUT_HANDLER.cast_unsigned();
+            registers.orig_rax = nr.cast_unsigned();
+            let kept = [libc::SYS_poll, libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&nr);
+            if kept && waits.is_some() { Rest::AtHome } else { Rest::Whole }
+        }
+        // What it was is not known any more; its interruption is what the program may be told.
+        (RESTART_BLOCK, None) => {
+            registers.rax = EINTR.cast_unsigned();
+            registers.orig_rax = NO_CALL;
+            Rest::Whole
+        }
+        (EINTR, _) if leaks_interruption(registers.orig_rax) => {
+            // If a handler runs first, the call ends with EINTR after all.
+            registers.rax = RESTART_WITHOUT_HANDLER.cast_unsigned();
+            rest_of_epoll(registers, tid, waits)
+        }
+        _ => Rest::Whole,
+    }
+}
+
+fn rest_of_epoll(registers: &Registers, tid: u32, waits: Option<&Waits>) -> Rest {
+    let waited_ns = waits.and_then(|waits| waits.waited_ns(tid, registers.rip));
+    let timeout_ms = registers.r10 & u64::from(u32::MAX);
+    match waited_ns {
+        Some(waited_ns) if timeout_ms <= EPOLL_TIMEOUT_MS_MAX => {
+            Rest::Left((timeout_ms * NS_PER_MS).saturating_sub(waited_ns))
+        }
+        _ => Rest::Whole,
     }
 }
 
@@ -255,11 +302,11 @@ fn words(raw: &[u8; 24]) -> [u64; 3] {
     })
 }
 
-const PAGE: u64 = 4096;
 const SIGNALS: u64 = 64;
 const MEMBARRIER_GET_REGISTRATIONS: u64 = 512;
-const RESTART_BLOCK: i64 = -516;
-const RESTART_ALWAYS: i64 = -513;
 const EINTR: i64 = -4;
+const NS_PER_MS: u64 = 1_000_000;
+/// The timeout is an `int`.
+const EPOLL_TIMEOUT_MS_MAX: u64 = i32::MAX as u64;
 const FUTEX_COMMAND: u64 = 0x7f;
 const FUTEX_WAIT: u64 = 0;

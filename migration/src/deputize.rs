@@ -1,7 +1,7 @@
 //! Turning a frozen original into a deputy, once its body runs elsewhere.
 //!
-//! The deputy keeps its pid, files and file mappings; its private memory is given back. After this it has no code of its
-//! own any more: it dies with its warden.
+//! The deputy keeps its pid, files and file mappings; its private memory is given back. After this it has no code of
+//! its own any more: it dies with its warden.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,6 +13,7 @@ use crate::image::{Backing, Layout, ProcessImage, SignalAction};
 use crate::landing::HealingArea;
 use crate::remote::Remote;
 use crate::sys::ptrace::{EXIT_KILL, OPTIONS};
+use crate::sys::signal;
 use crate::tracee::{Stopped, TraceError, Waiter};
 use crate::vessel::{BuildError, occupy};
 
@@ -40,8 +41,11 @@ pub fn deputize(
     let open =
         || -> io::Result<File> { OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem")) };
     let mut shadows = Vec::new();
+    let mut uncaught = Vec::new();
     for (index, thread) in frozen.threads.into_iter().enumerate() {
         let task = thread.task;
+        let signal = thread.signal.map(|info| info.signo()).filter(|signal| !image.catches(*signal));
+        uncaught.extend(signal.map(|signal| (task.tid(), signal)));
         task.set_options(OPTIONS | EXIT_KILL)?;
         let task = if index == 0 {
             let mut remote = Remote::healing(waiter, task, area)?;
@@ -64,6 +68,10 @@ pub fn deputize(
         shadows.push(ShadowThread { tid, task });
     }
     give_back(&mut shadows, image, foothold, waiter)?;
+    for (tid, signal) in uncaught {
+        // It was about to be delivered. A thread that is gone needs none.
+        let _ = signal::tgkill(pid, tid, signal);
+    }
     Ok(shadows)
 }
 

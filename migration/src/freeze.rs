@@ -2,11 +2,12 @@
 
 use std::io;
 
-use crate::landing::leaks_interruption;
+use crate::landing::without_leak;
 use crate::procfs;
-use crate::sys::ptrace::{OPTIONS, Registers, SigInfo};
+use crate::sys::ptrace::{OPTIONS, SigInfo};
 use crate::sys::wait::Event;
 use crate::tracee::{Running, Stopped, TraceError, Waiter};
+use crate::waits::Waits;
 
 /// Why a process was not frozen; it runs on as before.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub struct Frozen {
     pub pid: u32,
     /// The leader first, then by thread id.
     pub threads: Vec<FrozenThread>,
+    /// What the threads waited for just before, as far as their registers will not tell it.
+    pub waits: Waits,
 }
 
 impl Frozen {
@@ -51,7 +54,8 @@ impl Frozen {
     /// # Errors
     /// When one of them cannot be stopped; all others run on.
     pub fn new(pid: u32, waiter: &Waiter) -> Result<Frozen, FreezeError> {
-        let mut frozen = Frozen { pid, threads: Vec::new() };
+        let waits = Waits::of(pid);
+        let mut frozen = Frozen { pid, threads: Vec::new(), waits };
         for _ in 0..ROUNDS_MAX {
             match frozen.stop_new_threads(waiter) {
                 Ok(0) => {
@@ -130,17 +134,12 @@ impl Frozen {
     }
 }
 
-/// A call that ended early only because of the freeze goes on, except if a handler runs first.
+/// A call that ended early only because of the freeze goes on.
 fn hide_interruption(task: &Stopped) -> Result<(), TraceError> {
     let registers = task.registers()?;
-    if registers.rax.cast_signed() == -i64::from(libc::EINTR) && leaks_interruption(registers.orig_rax) {
-        task.set_registers(&Registers { rax: RESTART_WITHOUT_HANDLER.cast_unsigned(), ..registers })?;
-    }
-    Ok(())
+    let settled = without_leak(registers);
+    if settled == registers { Ok(()) } else { task.set_registers(&settled) }
 }
-
-/// The kernel's -ERESTARTNOHAND.
-const RESTART_WITHOUT_HANDLER: i64 = -514;
 
 /// Passes over the thread list before giving up on a process that never stands still.
 const ROUNDS_MAX: usize = 100;

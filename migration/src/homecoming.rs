@@ -6,49 +6,69 @@ use std::io;
 use crate::body::{Work, settle};
 use crate::deputize::ShadowThread;
 use crate::foothold::Foothold;
-use crate::image::{Backing, Layout, ProcessImage, Vma};
+use crate::image::{Backing, Layout, ProcessImage};
+use crate::mend;
+use crate::pages::Run;
 use crate::procfs::{self, MapLine};
+use crate::relayout::{Held, plan};
 use crate::remote::Remote;
+use crate::staging::Staging;
 use crate::sys::ptrace::{NO_CALL, OPTIONS, Registers};
 use crate::tracee::{Stopped, TraceError, Waiter};
-use crate::vessel::{BuildError, map};
+use crate::vessel::{BuildError, drop_pages};
 
-/// Makes the deputy's mappings those of the body; its pages can be written afterwards.
+/// Makes the deputy's mappings those of the body; its pages can be written afterwards. What was staged goes to its
+/// place.
 ///
 /// # Errors
 /// When the deputy dies, or the body claims file memory that home does not have.
 pub fn lay_out(
     pid: u32,
-    leader: &mut Stopped,
-    layout: &Layout,
+    leader: Stopped,
+    (layout, gone): (&Layout, &[Run]),
     foothold: Foothold,
+    staging: &mut Staging,
     waiter: &Waiter,
-) -> Result<(), BuildError> {
-    with(leader, |task| {
-        let mut remote = Remote::trapping(waiter, task, foothold.code())?;
-        let maps: Vec<_> = procfs::maps(pid)?
-            .into_iter()
-            .filter(|map| !map.is_special() && !foothold.range().contains(&map.start))
-            .collect();
-        for step in plan(&maps, &layout.vmas) {
-            match step {
-                Step::Unmap(start, end) => {
-                    remote.must("unmapping", libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])?;
-                }
-                Step::Protect(start, end, protection) => {
-                    let args = [start, end - start, u64::from(protection), 0, 0, 0];
-                    remote.must("protecting", libc::SYS_mprotect, args)?;
-                }
-                Step::Drop(start, end) => {
-                    // Copies made while calls wrote to program memory at home; a locked mapping keeps them.
-                    let _ = remote
-                        .call(libc::SYS_madvise, [start, end - start, libc::MADV_DONTNEED as u64, 0, 0, 0])?;
-                }
-                Step::Map(vma) => map(&mut remote, &vma)?,
-            }
+) -> Result<Stopped, BuildError> {
+    let mut remote = Remote::trapping(waiter, leader, foothold.code())?;
+    let held = files_only(pid, &mut remote, foothold, staging)?;
+    for step in plan(&held, &layout.vmas) {
+        let Some(vma) = step.change(&mut remote)? else { continue };
+        if vma.backing == Backing::Home {
+            let range = format!("{:x}-{:x}", vma.start, vma.end);
+            return Err(io::Error::other(format!("home has no file mapped at {range}")).into());
         }
-        Ok(remote.release()?)
-    })
+        staging.place(&mut remote, &vma)?;
+    }
+    staging.clear(&mut remote)?;
+    drop_pages(&mut remote, gone)?;
+    mend::whole(&mut remote, pid, layout)?;
+    Ok(remote.release()?)
+}
+
+/// Leaves nothing mapped but files, which are as their files again, and what is staged; returns the files' mappings.
+fn files_only(
+    pid: u32,
+    remote: &mut Remote<'_>,
+    foothold: Foothold,
+    staging: &Staging,
+) -> Result<Vec<Held>, BuildError> {
+    let mut held = Vec::new();
+    for map in procfs::maps(pid)? {
+        let MapLine { start, end, protection, inode, .. } = map;
+        if map.is_special() || foothold.range().contains(&start) || staging.holds(start) {
+            continue;
+        }
+        if inode == 0 {
+            remote.must("unmapping", libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])?;
+            continue;
+        }
+        // Copies made while calls wrote to program memory at home; a locked mapping keeps them.
+        let args = [start, end - start, libc::MADV_DONTNEED as u64, 0, 0, 0];
+        let _ = remote.call(libc::SYS_madvise, args)?;
+        held.push(Held { start, end, protection, from_home: true });
+    }
+    Ok(held)
 }
 
 /// Gives every thread its state and lets all of them go. `shadows` and the image name the same threads.
@@ -129,45 +149,6 @@ fn vdso_syscall(pid: u32) -> io::Result<u64> {
     Ok(map.start + at as u64)
 }
 
-/// One change on the way from the deputy's mappings to the body's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Unmap(u64, u64),
-    Protect(u64, u64, u32),
-    Drop(u64, u64),
-    Map(Vma),
-}
-
-/// A file mapping of the deputy survives where the body still has it; everything else goes, and the body's own
-/// memory is mapped.
-fn plan(deputy: &[MapLine], body: &[Vma]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for map in deputy {
-        let mut at = map.start;
-        if map.inode != 0 {
-            for vma in body.iter().filter(|vma| vma.backing == Backing::Home) {
-                let (start, end) = (vma.start.max(at), vma.end.min(map.end));
-                if start >= end {
-                    continue;
-                }
-                if at < start {
-                    steps.push(Step::Unmap(at, start));
-                }
-                if vma.protection != map.protection {
-                    steps.push(Step::Protect(start, end, vma.protection));
-                }
-                steps.push(Step::Drop(start, end));
-                at = end;
-            }
-        }
-        if at < map.end {
-            steps.push(Step::Unmap(at, map.end));
-        }
-    }
-    steps.extend(body.iter().filter(|vma| vma.backing != Backing::Home).cloned().map(Step::Map));
-    steps
-}
-
 /// The registers of a thread whose call, still under way at home, must be issued again by itself.
 #[must_use]
 pub fn issued_again(registers: &Registers, nr: u64) -> Registers {
@@ -178,53 +159,4 @@ pub fn issued_again(registers: &Registers, nr: u64) -> Registers {
 #[must_use]
 pub fn returned(registers: &Registers, result: i64) -> Registers {
     Registers { rax: result.cast_unsigned(), orig_rax: NO_CALL, ..*registers }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(start: u64, end: u64) -> MapLine {
-        MapLine {
-            start,
-            end,
-            protection: 1,
-            shared: false,
-            offset: 0,
-            device: String::new(),
-            inode: 7,
-            name: "/lib".to_owned(),
-        }
-    }
-
-    fn vma(start: u64, end: u64, protection: u32, backing: Backing) -> Vma {
-        Vma { start, end, protection, backing, advice: Default::default() }
-    }
-
-    #[test]
-    fn file_mappings_survive_where_the_body_still_has_them() {
-        let steps = plan(&[file(0x1000, 0x5000)], &[vma(0x2000, 0x4000, 1, Backing::Home)]);
-        assert_eq!(
-            steps,
-            [Step::Unmap(0x1000, 0x2000), Step::Drop(0x2000, 0x4000), Step::Unmap(0x4000, 0x5000)]
-        );
-    }
-
-    #[test]
-    fn changed_protection_follows_and_private_memory_is_mapped() {
-        let heap = vma(0x9000, 0xa000, 3, Backing::Zero);
-        let steps = plan(
-            &[file(0x1000, 0x2000), MapLine { inode: 0, ..file(0x7000, 0x8000) }],
-            &[vma(0x1000, 0x2000, 5, Backing::Home), heap.clone()],
-        );
-        assert_eq!(
-            steps,
-            [
-                Step::Protect(0x1000, 0x2000, 5),
-                Step::Drop(0x1000, 0x2000),
-                Step::Unmap(0x7000, 0x8000),
-                Step::Map(heap)
-            ]
-        );
-    }
 }

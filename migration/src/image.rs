@@ -32,6 +32,14 @@ pub struct ProcessImage {
     pub threads: Vec<ThreadImage>,
 }
 
+impl ProcessImage {
+    /// Whether the program has a handler for this signal.
+    #[must_use]
+    pub fn catches(&self, signal: i32) -> bool {
+        self.actions.iter().any(|(number, action)| *number == signal && action.handler > IGNORE)
+    }
+}
+
 /// The mappings of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
@@ -189,4 +197,25 @@ pub struct ThreadImage {
     pub pending: Vec<Vec<u8>>,
     /// The number of its last forwarded call that is complete; 0 before the first move.
     pub calls: u64,
+    /// How much of the interrupted call's timeout is left.
+    pub rest: Rest,
+    /// Bytes that the earlier pieces of the interrupted call have moved, if it is made in pieces.
+    pub moved: u64,
+    /// Signals that home has forwarded to it so far.
+    pub signals: u64,
 }
+
+/// How much is left of the timeout of a call that is to be issued again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rest {
+    /// All of it, or it has none, or it names an instant.
+    #[default]
+    Whole,
+    /// Home's kernel keeps it in the restart block of the original thread, which `restart_syscall` goes on with.
+    AtHome,
+    /// So many nanoseconds.
+    Left(u64),
+}
+
+/// `SIG_IGN`; `SIG_DFL` is zero.
+const IGNORE: u64 = 1;

@@ -1,8 +1,8 @@
 //! The family's init: PID 1 of its namespace, which ends everything there when the guest warden is gone.
 //!
-//! It holds duplicates of every seccomp listener and userfaultfd of the family. A dying process's descriptors are closed
-//! before its tracees are killed: without the duplicates a body would see ENOSYS or a page of zeros in between (54 of 150
-//! in a measurement, 0 of 200 with them).
+//! It holds duplicates of every seccomp listener and userfaultfd of the family. A dying process's descriptors are
+//! closed before its tracees are killed: without the duplicates a body would see ENOSYS or a page of zeros in between
+//! (54 of 150 in a measurement, 0 of 200 with them).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

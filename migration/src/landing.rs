@@ -6,13 +6,18 @@
 //! the one place which exists before the first call was injected. After commit the program at home is a deputy that
 //! cannot live alone anyway, and one `int3` is enough.
 
+mod needed;
+
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use crate::procfs;
+use crate::freeze::Frozen;
+use crate::pages::{PAGE, PAGE_BYTES};
+use crate::procfs::{self, MapLine};
 use crate::sys::pagemap;
-use crate::sys::ptrace::{NO_CALL, Registers};
+use crate::sys::ptrace::{NO_CALL, RESTART_WITHOUT_HANDLER, Registers};
 
 /// A place with a `syscall` instruction that an injected call returns from in a controlled way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,43 +32,70 @@ pub enum Landing {
 /// `syscall; int3`: what stands at a [`Landing::Trap`].
 pub const TRAP_CODE: [u8; 3] = [0x0f, 0x05, 0xcc];
 
-/// The self-healing area in one process, with what stood there before.
+/// How far behind its start a finished call stands.
+pub const TRAP_BYTES: u64 = TRAP_CODE.len() as u64;
+
+/// The self-healing area in one process.
+///
+/// Writing it makes its page a private copy, which stays until a move drops it: a program cannot be made to take the
+/// file's own page again without code in some other page. So an area that a move left behind, also one whose warden was
+/// killed, is used again, unless a thread may still be on its way through it.
 #[derive(Debug)]
 pub struct HealingArea {
     memory: File,
     addr: u64,
-    before: Vec<u8>,
+    /// Pages of former areas.
+    former: Vec<u64>,
 }
 
 impl HealingArea {
-    /// Finds room for the area: the rest of a clean text page behind the last instruction.
+    /// Finds room for the area: the rest of a text page behind the last instruction, where the file has zeros. A page
+    /// that a former move has copied comes first.
     ///
     /// # Errors
     /// `NotFound` when no mapping has such a page; else what reading the process gave.
     pub fn find(pid: u32) -> io::Result<HealingArea> {
-        let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+        HealingArea::find_among(pid, Ok)
+    }
+
+    /// As [`HealingArea::find`], among the areas that no thread of a frozen process may still need.
+    ///
+    /// # Errors
+    /// `NotFound` when no mapping has such a page; else what reading the process gave.
+    pub fn find_unused(frozen: &Frozen) -> io::Result<HealingArea> {
+        let memory = File::open(format!("/proc/{}/mem", frozen.pid))?;
+        let maps = procfs::maps(frozen.pid)?;
+        HealingArea::find_among(frozen.pid, |armed| needed::unused(armed, frozen, &memory, &maps))
+    }
+
+    fn find_among(
+        pid: u32,
+        unused: impl Fn(Vec<HealingArea>) -> io::Result<Vec<HealingArea>>,
+    ) -> io::Result<HealingArea> {
         let pages = File::open(format!("/proc/{pid}/pagemap"))?;
+        let mut fresh = None;
+        let (mut former, mut armed) = (Vec::new(), Vec::new());
         for map in procfs::maps(pid)? {
             let executable = map.protection & libc::PROT_EXEC.unsigned_abs() != 0;
             if !executable || map.shared || map.inode == 0 || map.is_special() {
                 continue;
             }
-            let last = map.end - PAGE;
-            let private = pagemap::Query {
-                inverted: pagemap::FILE,
-                mask: pagemap::FILE | pagemap::PRESENT,
-                ..pagemap::Query::default()
-            };
-            if !pagemap::scan(&pages, last, map.end, private)?.is_empty() {
-                continue;
-            }
-            let addr = map.end - AREA_BYTES;
-            let mut before = vec![0; usize::try_from(AREA_BYTES).unwrap_or(0)];
-            if memory.read_exact_at(&mut before, addr).is_ok() && before.iter().all(|byte| *byte == 0) {
-                return Ok(HealingArea { memory, addr, before });
+            let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+            let area = HealingArea { memory, addr: map.end - AREA_BYTES, former: Vec::new() };
+            let copied = is_private_copy(&pages, area.page())?;
+            match area.state(pid, &map, copied) {
+                Ok(State::Erased) => former.push(area),
+                Ok(State::Armed) => armed.push(area),
+                Ok(State::Fresh) if fresh.is_none() => fresh = Some(area),
+                // A page that holds something else, or cannot be read.
+                Ok(_) | Err(_) => {}
             }
         }
-        Err(io::Error::new(io::ErrorKind::NotFound, "no text page with room for 512 bytes"))
+        former.extend(unused(armed)?);
+        let pages = former.iter().map(HealingArea::page).collect();
+        let best = former.into_iter().next().or(fresh);
+        let none = || io::Error::new(io::ErrorKind::NotFound, "no text page with room for 512 bytes");
+        Ok(HealingArea { former: pages, ..best.ok_or_else(none)? })
     }
 
     /// Where calls are executed.
@@ -76,6 +108,13 @@ impl HealingArea {
     #[must_use]
     pub fn page(&self) -> u64 {
         self.addr & !(PAGE - 1)
+    }
+
+    /// The pages with nothing in them but what the files have and what was left of homing's code: that of this area and
+    /// those of former ones. Nobody has to carry them along.
+    pub fn pages(&self) -> impl Iterator<Item = u64> {
+        let own = self.page();
+        std::iter::once(own).chain(self.former.iter().copied().filter(move |page| *page != own))
     }
 
     /// Where the restoring code starts: a thread that is resumed there goes on as `arm` was told.
@@ -92,13 +131,73 @@ impl HealingArea {
         self.memory.write_all_at(&healing_code(&as_resumed(registers), mask), self.addr)
     }
 
-    /// Puts back what stood there.
+    /// Puts back what stands there in the file.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn erase(&self) -> io::Result<()> {
-        self.memory.write_all_at(&self.before, self.addr)
+        self.memory.write_all_at(&[0; AREA_LENGTH], self.addr)
     }
+
+    fn state(&self, pid: u32, map: &MapLine, copied: bool) -> io::Result<State> {
+        let mut found = [0; PAGE_BYTES];
+        self.memory.read_exact_at(&mut found, self.page())?;
+        let (text, area) = found.split_at(PAGE_BYTES - AREA_LENGTH);
+        let zeros = area.iter().all(|byte| *byte == 0);
+        if !copied {
+            return Ok(if zeros { State::Fresh } else { State::Foreign });
+        }
+        let mut own = [0; PAGE_BYTES];
+        let file = File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", map.start, map.end))?;
+        read_up_to_its_end(&file, &mut own, map.offset + (self.page() - map.start))?;
+        let (own_text, own_area) = own[..].split_at(PAGE_BYTES - AREA_LENGTH);
+        let armed = area.starts_with(&healing_code(&Registers::default(), 0)[..MASK_AT]);
+        Ok(match () {
+            () if text != own_text || own_area.iter().any(|byte| *byte != 0) => State::Foreign,
+            () if zeros => State::Erased,
+            () if armed => State::Armed,
+            () => State::Foreign,
+        })
+    }
+
+    fn code(&self) -> Range<u64> {
+        self.addr..self.addr + MASK_AT as u64
+    }
+}
+
+/// What is at the end of a text page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Zeros, in the file's own page.
+    Fresh,
+    /// A private copy with the content of the file: a former area that was erased.
+    Erased,
+    /// A private copy that differs from the file by nothing but our code: the warden was killed.
+    Armed,
+    /// Something else.
+    Foreign,
+}
+
+fn is_private_copy(pagemap: &File, page: u64) -> io::Result<bool> {
+    let private = pagemap::Query {
+        inverted: pagemap::FILE,
+        mask: pagemap::FILE,
+        any_of: pagemap::PRESENT | pagemap::SWAPPED,
+        ..pagemap::Query::default()
+    };
+    Ok(!pagemap::scan(pagemap, page, page + PAGE, private)?.is_empty())
+}
+
+/// Fills the buffer; what lies behind the file's end stays zero, as it is in memory.
+fn read_up_to_its_end(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64)? {
+            0 => return Ok(()),
+            count => done += count,
+        }
+    }
+    Ok(())
 }
 
 /// The registers with which plain user code does what the kernel would do when it restarts an interrupted call.
@@ -119,13 +218,41 @@ fn as_resumed(registers: &Registers) -> Registers {
     resumed
 }
 
-/// Calls that a mere freeze and thaw would make return EINTR to the program (measured for `epoll_wait`).
+/// Calls that a mere freeze and thaw would make return EINTR to the program: measured for `epoll_wait`; signal(7) names
+/// the others, most of them only for sockets with a timeout.
 #[must_use]
 pub fn leaks_interruption(nr: u64) -> bool {
     matches!(
         nr.cast_signed(),
-        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_rt_sigtimedwait
+        libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_rt_sigtimedwait
+            | libc::SYS_semop
+            | libc::SYS_semtimedop
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_connect
+            | libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_recvmmsg
+            | libc::SYS_write
+            | libc::SYS_writev
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_sendmmsg
     )
+}
+
+/// The registers with which a call that ended early only because of a stop goes on, except if a handler runs first.
+#[must_use]
+pub fn without_leak(registers: Registers) -> Registers {
+    if registers.rax.cast_signed() == INTERRUPTED && leaks_interruption(registers.orig_rax) {
+        return Registers { rax: RESTART_WITHOUT_HANDLER.cast_unsigned(), ..registers };
+    }
+    registers
 }
 
 /// `syscall`, the restoring code and its data, position-independent.
@@ -183,8 +310,8 @@ fn relative(code: &mut Vec<u8>, opcode: &[u8], target: usize) {
 
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const INTERRUPTED: i64 = -(libc::EINTR as i64);
-const PAGE: u64 = 4096;
-const AREA_BYTES: u64 = 512;
+const AREA_BYTES: u64 = AREA_LENGTH as u64;
+const AREA_LENGTH: usize = 512;
 const MASK_AT: usize = 256;
 const FLAGS_AT: usize = MASK_AT + 8;
 const STACK_AT: usize = FLAGS_AT + 8;

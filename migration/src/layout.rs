@@ -1,11 +1,13 @@
 //! The mappings of a process as a wire type, and the reasons for which a mapping cannot move.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 
 use crate::image::{Advice, Backing, Layout, SpecialVma, Vma};
 use crate::procfs::{self, MapLine};
+use crate::scratch;
 
 /// A mapping that ties the process to its node, with the reason in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ impl std::fmt::Display for Tie {
 pub enum Side {
     /// A process as its program made it.
     Home,
+    /// The same while homing tracks its writes.
+    HomeTracked,
     /// A body; homing's own mappings in it are left out.
     Guest {
         /// The code page and the arena.
@@ -40,6 +44,7 @@ pub enum Side {
 /// When `/proc/PID` cannot be read.
 pub fn read(pid: u32, side: &Side) -> io::Result<(Layout, Vec<Tie>)> {
     let flags = procfs::vm_flags(pid)?;
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
     let mut layout = Layout::default();
     let mut ties = Vec::new();
     for map in procfs::maps(pid)? {
@@ -50,9 +55,11 @@ pub fn read(pid: u32, side: &Side) -> io::Result<(Layout, Vec<Tie>)> {
             layout.special.push(SpecialVma { name: map.name, start: map.start, end: map.end });
             continue;
         }
-        if let Side::Guest { own } = side
-            && own.iter().any(|range| range.contains(&map.start))
-        {
+        let homings_own = match side {
+            Side::Home | Side::HomeTracked => scratch::is_left_behind(&map, &memory),
+            Side::Guest { own } => own.iter().any(|range| range.contains(&map.start)),
+        };
+        if homings_own {
             continue;
         }
         let vma = classify(&map, &flags, side, &mut ties);
@@ -76,11 +83,11 @@ fn classify(map: &MapLine, flags: &HashMap<u64, Vec<String>>, side: &Side, ties:
         tie("memory of a device");
     } else if has("ht") {
         tie("huge pages of a hugetlb pool");
-    } else if has("um") && *side == Side::Home {
+    } else if (has("um") || has("uw") && *side == Side::Home) && !matches!(side, Side::Guest { .. }) {
         tie("watched by the program's own userfaultfd");
     }
     let from_home = match side {
-        Side::Home => map.inode != 0,
+        Side::Home | Side::HomeTracked => map.inode != 0,
         Side::Guest { .. } => has("um"),
     };
     let backing = if from_home {

@@ -2,17 +2,44 @@
 
 use std::io;
 
-/// Packs a batch. The second value is its unpacked size, or 0 if it was left as it is.
-#[must_use]
-pub fn pack(data: Vec<u8>) -> (Vec<u8>, u32) {
-    let packed = lz4_flex::block::compress(&data);
-    match u32::try_from(data.len()) {
-        Ok(size) if packed.len() * 10 <= data.len() * 9 => (packed, size),
-        _ => (data, 0),
+/// Packs the batches of one process, and soon gives up where that saves nothing.
+#[derive(Debug, Default)]
+pub struct Packer {
+    room: Vec<u8>,
+    /// Batches that are left alone after one that did not get smaller.
+    pause: u32,
+    /// Of them, still to come.
+    left_alone: u32,
+}
+
+impl Packer {
+    /// Packs a batch. The second value is its unpacked size, or 0 if it was left as it is.
+    #[must_use]
+    pub fn pack(&mut self, data: Vec<u8>) -> (Vec<u8>, u32) {
+        if self.left_alone > 0 {
+            self.left_alone -= 1;
+            return (data, 0);
+        }
+        let room_bytes = lz4_flex::block::get_maximum_output_size(data.len());
+        if self.room.len() < room_bytes {
+            self.room.resize(room_bytes, 0);
+        }
+        let packed = lz4_flex::block::compress_into(&data, &mut self.room);
+        match (packed, u32::try_from(data.len())) {
+            (Ok(packed), Ok(size)) if packed * 10 <= data.len() * 9 => {
+                self.pause = 0;
+                (self.room[..packed].to_vec(), size)
+            }
+            _ => {
+                self.pause = (2 * self.pause + 1).min(PAUSE_MAX);
+                self.left_alone = self.pause;
+                (data, 0)
+            }
+        }
     }
 }
 
-/// Unpacks what [`pack`] made, if it is not larger than `bytes_max`.
+/// Unpacks what [`Packer::pack`] made, if it is not larger than `bytes_max`.
 ///
 /// # Errors
 /// `InvalidData` for anything else.
@@ -25,9 +52,16 @@ pub fn unpack(packed: &[u8], unpacked_bytes: u32, bytes_max: usize) -> io::Resul
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// Of so many batches one is tried where nothing gets smaller.
+const PAUSE_MAX: u32 = 15;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pack(data: Vec<u8>) -> (Vec<u8>, u32) {
+        Packer::default().pack(data)
+    }
 
     #[test]
     fn what_compresses_is_packed_and_what_does_not_is_left() {
@@ -43,6 +77,13 @@ mod tests {
         })
         .take(4096)
         .collect();
-        assert_eq!(pack(noise.clone()), (noise, 0));
+        assert_eq!(pack(noise.clone()), (noise.clone(), 0));
+
+        let mut packer = Packer::default();
+        let is_left = |packer: &mut Packer, data: &[u8]| packer.pack(data.to_vec()).1 == 0;
+        assert!((0..100).all(|_| is_left(&mut packer, &noise)));
+        let left_after_noise = (0..100).take_while(|_| is_left(&mut packer, &even)).count();
+        assert!(left_after_noise <= PAUSE_MAX as usize, "{left_after_noise}");
+        assert!((0..100).all(|_| !is_left(&mut packer, &even)));
     }
 }

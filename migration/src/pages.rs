@@ -168,7 +168,8 @@ fn supply(memory: &File, uffd: &OwnedFd, start: u64, data: &[u8]) -> io::Result<
     Ok(())
 }
 
-fn push(runs: &mut Vec<Run>, start: u64, end: u64) {
+/// Appends a range, joined with the last run if it follows that.
+pub(crate) fn push(runs: &mut Vec<Run>, start: u64, end: u64) {
     let mut start = start;
     while start < end {
         let pages = u32::try_from((end - start) / PAGE).unwrap_or(u32::MAX);

@@ -35,13 +35,25 @@ impl MapLine {
 
 /// Parses the whole of `/proc/PID/maps`.
 ///
+/// The kernel tells the mappings of a running program in portions. When it joins mappings between two of them, it tells
+/// the joined one behind its own first part (measured). Such an answer is not used.
+///
 /// # Errors
 /// When it cannot be read, or a line is not of the documented form.
 pub fn maps(pid: u32) -> io::Result<Vec<MapLine>> {
-    fs::read_to_string(format!("/proc/{pid}/maps"))?
-        .lines()
-        .map(|line| map_line(line).ok_or_else(bad))
-        .collect()
+    for _ in 0..READS_MAX {
+        let text = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        let maps: Vec<MapLine> =
+            text.lines().map(|line| map_line(line).ok_or_else(bad)).collect::<io::Result<_>>()?;
+        if are_apart(&maps) {
+            return Ok(maps);
+        }
+    }
+    Err(io::Error::other(format!("the mappings of process {pid} change faster than they can be read")))
+}
+
+fn are_apart(maps: &[MapLine]) -> bool {
+    maps.is_sorted_by(|before, after| before.end <= after.start)
 }
 
 /// The `VmFlags` of each mapping, by its start address.
@@ -153,6 +165,9 @@ fn map_line(line: &str) -> Option<MapLine> {
     })
 }
 
+/// Of a hundred answers about a program that does nothing but split and join mappings, fewer than one was of no use.
+const READS_MAX: u32 = 20;
+
 fn bad() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "unexpected form of a /proc file")
 }
@@ -170,6 +185,16 @@ mod tests {
         assert_eq!(map.protection, (libc::PROT_READ | libc::PROT_EXEC).unsigned_abs());
         assert!(map.shared);
         assert_eq!((map.offset, map.inode, map.name.as_str()), (0x1000, 1234, "/a path/with spaces"));
+    }
+
+    #[test]
+    fn an_answer_in_which_mappings_overlap_is_told_apart() {
+        let told = |text: &str| -> Vec<MapLine> {
+            text.lines().map(|line| map_line(line).expect("a valid line")).collect()
+        };
+        let first = "1000-3000 rw-p 00000000 00:00 0\n";
+        assert!(are_apart(&told(&format!("{first}3000-4000 r--p 00000000 00:00 0\n"))));
+        assert!(!are_apart(&told(&format!("{first}1000-4000 rw-p 00000000 00:00 0\n"))));
     }
 
     #[test]

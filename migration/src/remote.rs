@@ -1,15 +1,19 @@
 //! One thread of a foreign process lent to us: system calls injected into it, everything put back at the end.
 
-use crate::landing::{HealingArea, Landing};
-use crate::sys::Errno;
+use std::cell::Cell;
+
+use crate::landing::{HealingArea, Landing, TRAP_BYTES};
 use crate::sys::ptrace::{NO_CALL, Registers, Resume};
 use crate::sys::wait::Event;
+use crate::sys::{Errno, signal};
 use crate::tracee::{Stopped, TraceError, Waiter};
 
 /// A stopped thread in which calls can be executed.
 ///
-/// Signals stay queued meanwhile (its mask is full). Only calls that return at once may be made: the tracing thread
-/// waits for them. Dropping it without [`Remote::leave`] is for threads that will never run their own code again.
+/// Signals stay queued meanwhile (its mask is full), but for SIGSTOP, which no mask holds back: it is sent again when
+/// the thread is given back. Whoever waits for the stop of a process would else wait for good. Only calls that return
+/// at once may be made: the tracing thread waits for them. Dropping it without [`Remote::leave`] is for threads that
+/// will never run their own code again.
 #[derive(Debug)]
 pub struct Remote<'w> {
     waiter: &'w Waiter,
@@ -19,6 +23,8 @@ pub struct Remote<'w> {
     heal_at: Option<u64>,
     registers: Registers,
     mask: u64,
+    /// A SIGSTOP came meanwhile.
+    owes_stop: Cell<bool>,
 }
 
 impl<'w> Remote<'w> {
@@ -35,7 +41,8 @@ impl<'w> Remote<'w> {
         task.set_registers(&Registers { rip: area.heal_at(), orig_rax: NO_CALL, ..registers })?;
         task.set_mask(ALL_SIGNALS)?;
         let heal_at = Some(area.heal_at());
-        Ok(Remote { waiter, task: Some(task), landing: area.landing(), heal_at, registers, mask })
+        let (task, landing, owes_stop) = (Some(task), area.landing(), Cell::new(false));
+        Ok(Remote { waiter, task, landing, heal_at, registers, mask, owes_stop })
     }
 
     /// Borrows a thread of a process that cannot live without us: a deputy, or a body that is being built.
@@ -58,7 +65,13 @@ impl<'w> Remote<'w> {
         let registers = task.registers()?;
         let mask = task.mask()?;
         task.set_mask(ALL_SIGNALS)?;
-        Ok(Remote { waiter, task: Some(task), landing, heal_at: None, registers, mask })
+        let (task, owes_stop) = (Some(task), Cell::new(false));
+        Ok(Remote { waiter, task, landing, heal_at: None, registers, mask, owes_stop })
+    }
+
+    /// The thread's id here.
+    pub(crate) fn tid(&self) -> u32 {
+        self.task.as_ref().map_or(0, Stopped::tid)
     }
 
     /// The registers with which the thread was borrowed.
@@ -104,7 +117,7 @@ impl<'w> Remote<'w> {
     /// # Errors
     /// Also when the kernel refuses the call.
     pub fn must(&mut self, what: &'static str, nr: i64, args: [u64; 6]) -> Result<u64, TraceError> {
-        let tid = self.task.as_ref().map_or(0, Stopped::tid);
+        let tid = self.tid();
         self.call(nr, args)?.map_err(|errno| TraceError::Kernel { what, tid, errno })
     }
 
@@ -119,6 +132,7 @@ impl<'w> Remote<'w> {
         }
         task.set_mask(self.mask)?;
         task.set_registers(&self.registers)?;
+        self.stop_again(&task);
         Ok(task)
     }
 
@@ -127,15 +141,36 @@ impl<'w> Remote<'w> {
     /// # Errors
     /// When a call before this one lost it.
     pub fn release(mut self) -> Result<Stopped, TraceError> {
-        self.task.take().ok_or(TraceError::Died(0))
+        let task = self.task.take().ok_or(TraceError::Died(0))?;
+        self.stop_again(&task);
+        Ok(task)
+    }
+
+    fn stop_again(&self, task: &Stopped) {
+        if self.owes_stop.take() {
+            // A thread that is gone needs no stop.
+            let _ = signal::tkill(task.tid(), libc::SIGSTOP);
+        }
     }
 
     fn until(&self, task: Stopped, how: Resume, wanted: Event) -> Result<Stopped, TraceError> {
         let mut task = task.resume(how, 0)?;
         loop {
             let (stopped, event) = self.waiter.next(task)?;
-            if event == wanted {
+            // The trap of an earlier call may still have been on its way when that thread was stopped.
+            let is_ours = match self.landing {
+                Landing::Trap(start) if event == wanted => stopped.registers()?.rip == start + TRAP_BYTES,
+                _ => true,
+            };
+            if event == wanted && is_ours {
                 return Ok(stopped);
+            }
+            if event == Event::Exec {
+                // Another thread has started a new program, which has this one's id.
+                return Err(self.waiter.keep(stopped.tid(), event));
+            }
+            if event == Event::Signal(libc::SIGSTOP) {
+                self.owes_stop.set(true);
             }
             // A stop that was asked for before, or a group-stop: the call goes on all the same.
             task = stopped.resume(how, 0)?;

@@ -8,6 +8,8 @@
 //! ```
 //! Death is a value: a call on a task that is gone returns [`TraceError::Died`], never a panic.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -208,10 +210,17 @@ impl Stopped {
     }
 }
 
-/// Waits for single tasks with a deadline, on the one thread that traces.
+/// Waits for tasks, on the one thread that traces: for single ones with a deadline, and for whatever happens next.
+///
+/// The kernel tells the end of a task only once, and so that its id is that of a new program's thread. Whoever waits
+/// for a stop and meets the end instead has no use for it, so it is kept here for [`Waiter::any`]: an end that nobody
+/// hears of leaves a process that never goes away.
 #[derive(Debug)]
 pub struct Waiter {
     sigchld: OwnedFd,
+    kept: RefCell<VecDeque<(u32, Event)>>,
+    /// The descriptor may have been emptied while something else was waited for.
+    missed: Cell<bool>,
 }
 
 impl Waiter {
@@ -220,13 +229,32 @@ impl Waiter {
     /// # Errors
     /// The kernel's.
     pub fn new() -> Result<Waiter, Errno> {
-        Ok(Waiter { sigchld: signal::sigchld_fd()? })
+        Ok(Waiter { sigchld: signal::sigchld_fd()?, kept: RefCell::default(), missed: Cell::new(false) })
     }
 
-    /// Readable when some tracee or child has news.
+    /// Readable when some tracee or child has news, unless [`Waiter::has_missed`].
     #[must_use]
     pub fn descriptor(&self) -> &OwnedFd {
         &self.sigchld
+    }
+
+    /// Whether there may be news of which the descriptor says nothing any more.
+    #[must_use]
+    pub fn has_missed(&self) -> bool {
+        self.missed.get()
+    }
+
+    /// The next event of any tracee or child, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn any(&self) -> Result<Option<(u32, Event)>, Errno> {
+        let kept = self.kept.borrow_mut().pop_front();
+        let found = kept.map_or_else(wait::any, |kept| Ok(Some(kept)));
+        if matches!(found, Ok(None)) {
+            self.missed.set(false);
+        }
+        found
     }
 
     /// The next event of a running task, at most [`STEP_LIMIT`] from now.
@@ -234,16 +262,35 @@ impl Waiter {
     /// # Errors
     /// When it dies or the time is over.
     pub fn next(&self, task: Running) -> Result<(Stopped, Event), TraceError> {
+        let event = self.news(&task)?;
+        Ok((task.stopped(), event))
+    }
+
+    /// As [`Waiter::next`], for whoever goes on with the task also after a failure.
+    ///
+    /// # Errors
+    /// When it dies or the time is over.
+    pub fn news(&self, task: &Running) -> Result<Event, TraceError> {
         let tid = task.tid();
-        let event =
-            wait::one_until(tid, self.sigchld.as_fd(), Instant::now() + STEP_LIMIT).map_err(|errno| {
-                if errno == Errno(libc::ETIMEDOUT) {
-                    TraceError::Late(tid, STEP_LIMIT)
-                } else {
-                    TraceError::new("waiting", tid, errno)
-                }
-            })?;
-        if event.is_end() { Err(TraceError::Died(tid)) } else { Ok((task.stopped(), event)) }
+        self.missed.set(true);
+        let event = wait::one_until(tid, self.sigchld.as_fd(), Instant::now() + STEP_LIMIT);
+        let event = event.map_err(|errno| {
+            if errno == Errno(libc::ETIMEDOUT) {
+                TraceError::Late(tid, STEP_LIMIT)
+            } else {
+                TraceError::new("waiting", tid, errno)
+            }
+        })?;
+        if event.is_end() {
+            return Err(self.keep(tid, event));
+        }
+        Ok(event)
+    }
+
+    /// Keeps what ends a task, for whoever looks at everything.
+    pub(crate) fn keep(&self, tid: u32, event: Event) -> TraceError {
+        self.kept.borrow_mut().push_back((tid, event));
+        TraceError::Died(tid)
     }
 }
 

@@ -6,10 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
 use crate::foothold::{Foothold, SCRATCH_BYTES};
+use crate::freeze::FrozenThread;
 use crate::image::{Advice, Backing, Layout, SpecialVma, Vma};
 use crate::init::FamilyInit;
 use crate::landing::TRAP_CODE;
+use crate::mend;
+use crate::pages::Run;
 use crate::procfs;
+use crate::relayout::{Held, plan};
 use crate::remote::Remote;
 use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers};
 use crate::sys::wait::Event;
@@ -83,7 +87,7 @@ impl Vessel {
         let outer = pid_behind(&pidfd)?;
         let task = Running::seize(outer, OPTIONS | EXIT_KILL)?;
         task.interrupt()?;
-        let mut task = settled_stop(waiter, task)?;
+        let mut task = settled_stop(waiter, task)?.task;
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{outer}/mem"))?;
         task = take_foothold(waiter, task, &memory, foothold)?;
         let mut remote = Remote::trapping(waiter, task, foothold.code())?;
@@ -94,13 +98,78 @@ impl Vessel {
         }
         let uffd = open_uffd(&mut remote, &pidfd)?;
         for vma in layout.vmas.iter().filter(|vma| vma.backing == Backing::Home) {
-            uffd::register(uffd.as_fd(), vma.start, vma.len(), uffd::Watch::MissingAndWrites)
-                .map_err(BuildError::Descriptor)?;
+            watch(&uffd, vma)?;
         }
         init.keep(uffd.as_fd()).map_err(BuildError::Descriptor)?;
         let leader = remote.release()?;
         Ok(Vessel { pid, outer, pidfd, memory, uffd, layout, foothold, leader })
     }
+
+    /// Follows the mappings of a program that still runs; pages of mappings that stay are kept. `gone` are pages that
+    /// hold nothing any more; `still` says that these are its final mappings.
+    ///
+    /// # Errors
+    /// Each step's.
+    pub fn lay_out(
+        mut self,
+        waiter: &Waiter,
+        layout: Layout,
+        gone: &[Run],
+        still: bool,
+    ) -> Result<Vessel, BuildError> {
+        let mut remote = Remote::trapping(waiter, self.leader, self.foothold.code())?;
+        let held: Vec<Held> = self.layout.vmas.iter().map(Held::from).collect();
+        for step in plan(&held, &layout.vmas) {
+            let Some(vma) = step.change(&mut remote)? else { continue };
+            map(&mut remote, &vma)?;
+            if vma.backing == Backing::Home {
+                watch(&self.uffd, &vma)?;
+            }
+        }
+        for vma in layout.vmas.iter().filter(|vma| !self.layout.vmas.contains(vma)) {
+            advise(&mut remote, vma)?;
+        }
+        drop_pages(&mut remote, gone)?;
+        if still {
+            mend::whole(&mut remote, self.outer, &layout)?;
+        }
+        self.layout = layout;
+        self.leader = remote.release()?;
+        Ok(self)
+    }
+
+    /// Forgets the memory of a former program: the process will be another one's.
+    ///
+    /// # Errors
+    /// Each step's.
+    pub fn renew(mut self, waiter: &Waiter, special: &[SpecialVma]) -> Result<Vessel, BuildError> {
+        let mut remote = Remote::trapping(waiter, self.leader, self.foothold.code())?;
+        clear(&mut remote, self.outer, self.foothold)?;
+        place_special(&mut remote, self.outer, special)?;
+        self.layout = Layout { vmas: Vec::new(), special: special.to_vec() };
+        self.leader = remote.release()?;
+        Ok(self)
+    }
+
+    /// Ends the process: nothing is to live in it.
+    pub fn end(self) {
+        // One that is gone already needs no end.
+        let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+    }
+}
+
+fn watch(uffd: &OwnedFd, vma: &Vma) -> Result<(), BuildError> {
+    uffd::register(uffd.as_fd(), vma.start, vma.len(), uffd::Watch::MissingAndWrites)
+        .map_err(BuildError::Descriptor)
+}
+
+/// Makes pages as if they had never been written.
+pub(crate) fn drop_pages(remote: &mut Remote<'_>, gone: &[Run]) -> Result<(), TraceError> {
+    for run in gone {
+        let args = [run.start, run.bytes() as u64, libc::MADV_DONTNEED as u64, 0, 0, 0];
+        remote.must("dropping pages", libc::SYS_madvise, args)?;
+    }
+    Ok(())
 }
 
 /// The pid of a process, as this process sees it, from its descriptor.
@@ -112,14 +181,19 @@ fn pid_behind(pidfd: &OwnedFd) -> io::Result<u32> {
 }
 
 /// The stop after an interrupt, past the end of execve: at its event the call's result would still overwrite `rax`.
+/// A signal that is about to be delivered makes a stop there, too, and must not get lost.
 ///
 /// # Errors
 /// When the task dies.
-pub fn settled_stop(waiter: &Waiter, task: Running) -> Result<Stopped, TraceError> {
+pub fn settled_stop(waiter: &Waiter, task: Running) -> Result<FrozenThread, TraceError> {
     let mut task = task;
     loop {
         match waiter.next(task)? {
-            (task, Event::Stop(_)) => return Ok(task),
+            (task, Event::Stop(_)) => return Ok(FrozenThread { task, signal: None }),
+            (task, Event::Signal(_)) => {
+                let signal = Some(task.signal_info()?);
+                return Ok(FrozenThread { task, signal });
+            }
             (passing, _) => task = passing.resume_to_stop()?,
         }
     }

@@ -105,6 +105,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The status of a job whose body was lost with its node or warden: EX_TEMPFAIL of sysexits.h, "try again".
+pub const JOB_LOST: i32 = 75;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -173,12 +173,16 @@ impl Cluster {
             process.epoch += 1;
             process.moves += 1;
             process.last_pause_us = Some(9_000 + u64::from(process.pid) % 7_000);
+            let (pid, command) = (process.pid, &process.command);
             view.events.push(LoggedEvent {
                 at_unix_ms: view.taken_at_unix_ms,
                 level: EventLevel::Info,
                 process: Some(moved.process),
                 node: None,
-                text: format!("moved {} -> {}, epoch {}, pause 11 ms", moved.from, moved.to, process.epoch),
+                text: format!(
+                    "{pid} {command}: moved {} -> {}, epoch {}, pause 11 ms",
+                    moved.from, moved.to, process.epoch
+                ),
             });
         }
     }

@@ -228,7 +228,7 @@ pub struct LoggedEvent {
     pub process: Option<ProcessRef>,
     /// The node it is about, if one.
     pub node: Option<String>,
-    /// The sentence, with its reason.
+    /// The whole sentence: what it is about, and its reason.
     pub text: String,
 }
 

@@ -4,14 +4,17 @@
 
 mod difference;
 mod journey;
+mod load;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::lab::{Finished, Lab, LabError, LabNode, Program, Running, Work};
 pub use difference::Difference;
 pub use journey::{Journey, Stop};
+use load::UnderLoad;
+pub use load::{Client, Load, Served, Talk};
 
 /// A program with all that it is given, and where it is moved.
 #[derive(Clone, Debug)]
@@ -28,12 +31,16 @@ pub struct Scenario {
     pub results: Vec<String>,
     /// The name of the child that is moved; without one, the program itself.
     pub part: Option<String>,
+    /// Who talks to it from outside of the cluster.
+    pub load: Option<Load>,
     /// Where it goes, in turn; repeated `rounds` times.
     pub route: Vec<Stop>,
-    /// How often the route is taken.
+    /// How often the route is taken, unless the program ends before.
     pub rounds: usize,
-    /// How long it is left at each stop; the run ends earlier if the program does.
+    /// How long it is left at each guest.
     pub dwell: Duration,
+    /// How long it is left at home before each move.
+    pub dwell_home: Duration,
     /// Whether it computes all the time, which decides how a stay is proved.
     pub work: Work,
     /// After which time a run has failed.
@@ -51,9 +58,11 @@ impl Scenario {
             files: Vec::new(),
             results: Vec::new(),
             part: None,
+            load: None,
             route: Vec::new(),
             rounds: 0,
             dwell: DEFAULT_DWELL,
+            dwell_home: DEFAULT_DWELL,
             work: Work::Computes,
             patience: DEFAULT_PATIENCE,
         }
@@ -75,7 +84,7 @@ pub struct Expect {
     pub code: i32,
     /// Moves completed before the program ended.
     pub moves_min: usize,
-    /// Part of its user CPU time, as sampled before each move, that was spent away; 0 to 1.
+    /// Part of its CPU time, as sampled before each move, that was spent away; 0 to 1.
     pub away_share_min: f64,
 }
 
@@ -85,12 +94,10 @@ pub struct Expect {
 /// [`CheckError`]: the first thing that was not as it must be.
 pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, CheckError> {
     let home = lab.node(1);
-    let native = start(home, scenario)?.finish(scenario.patience)?;
+    let (native, _) = run(lab, scenario, false)?;
     right_code("native", &native, expect.code)?;
     let native_results = results(home, scenario)?;
-    let mut running = start(home, scenario)?;
-    let journey = Journey::take(lab, scenario, &mut running)?;
-    let moved = running.finish(scenario.patience)?;
+    let (moved, journey) = run(lab, scenario, true)?;
     if let Some(difference) = Difference::between(&native.output, &moved.output) {
         return Err(CheckError::Output { code: moved.code, difference, errors: errors(&moved) });
     }
@@ -130,10 +137,44 @@ pub enum CheckError {
     Result { path: String, difference: Difference },
     #[error("move {number} to {to} failed with exit code {code}: {reason}")]
     Move { number: usize, to: String, code: i32, reason: String },
+    #[error("a client was not served as it must be: {0}")]
+    Load(String),
     #[error("only {moves} moves were completed before the program ended, not {expected}")]
     TooFewMoves { moves: usize, expected: usize },
     #[error("only {share:.2} of the CPU time was spent away, not {expected:.2}")]
     TooMuchAtHome { share: f64, expected: f64 },
+}
+
+/// Runs the program to its end, and along its route meanwhile if it is to be moved.
+fn run(lab: &Lab, scenario: &Scenario, moved: bool) -> Result<(Finished, Journey), CheckError> {
+    let home = lab.node(1);
+    let running = start(home, scenario)?;
+    let under_load =
+        |load| UnderLoad::start(load, home.address(), scenario.patience).map(|under| (load, under));
+    let load = scenario.load.as_ref().map(under_load).transpose()?;
+    let mut journey = Journey::new(match &scenario.part {
+        Some(name) if moved => running.child(name, scenario.patience)?,
+        _ => running.whole(),
+    });
+    let taken = if moved { journey.take(lab, scenario) } else { Ok(()) };
+    let served = match load {
+        Some((load, under_load)) => {
+            journey.stay_while(|| !under_load.is_enough());
+            Some((load, under_load.end(load, home, &running)?))
+        }
+        None => None,
+    };
+    taken?;
+    // The rest of the program's time counts where it is spent.
+    let deadline = Instant::now() + scenario.patience;
+    journey.stay_while(|| Instant::now() < deadline);
+    journey.leave();
+    let finished = running.finish(scenario.patience)?;
+    if let Some((load, served)) = served {
+        (load.after)(home, &served).map_err(CheckError::Load)?;
+        journey.served = served;
+    }
+    Ok((finished, journey))
 }
 
 fn start(home: &LabNode, scenario: &Scenario) -> Result<Running, LabError> {

@@ -9,7 +9,7 @@ use super::exec::{Finished, Program, User};
 use super::{Lab, LabError, LabNode, homing, process};
 
 impl Lab {
-    /// Makes a cluster of all nodes and waits until `n1` sees every one of them.
+    /// Makes a cluster of all nodes and waits until each sees every one of them.
     ///
     /// Agents run below the nodes' process 1, in sessions of their own, so that one can be killed alone; they log to
     /// [`AGENT_LOG`]. Processes of uid 0 may move.
@@ -31,22 +31,33 @@ impl Lab {
         self.wait_for_members()
     }
 
-    fn wait_for_members(&self) -> Result<(), LabError> {
+    /// Waits until every node sees every node: one that was started anew knows only whom it has heard since.
+    ///
+    /// # Errors
+    /// [`LabError::Homing`] when one does not answer, [`LabError::Late`].
+    pub fn wait_for_members(&self) -> Result<(), LabError> {
         let deadline = Instant::now() + JOIN_PATIENCE;
-        loop {
-            let listed = done(self.node(1), &["nodes", "--json"])?.output;
-            let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap_or_default();
-            let nodes = listed["nodes"].as_array();
-            let up = nodes.map_or(0, |nodes| nodes.iter().filter(|node| node["state"] == UP).count());
-            if up == self.nodes().len() {
-                return Ok(());
+        for node in self.nodes() {
+            loop {
+                let listed = done(node, &["nodes", "--json"])?.output;
+                let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap_or_default();
+                let nodes = listed["nodes"].as_array();
+                let up = nodes.map_or(0, |nodes| nodes.iter().filter(|node| node["state"] == UP).count());
+                if up == self.nodes().len() {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    let program = format!("homing nodes --json at {}, {listed}", node.name());
+                    return Err(LabError::Late {
+                        program,
+                        what: "listed all nodes",
+                        patience: JOIN_PATIENCE,
+                    });
+                }
+                thread::sleep(POLL_INTERVAL);
             }
-            if Instant::now() > deadline {
-                let program = format!("homing nodes --json, {listed}");
-                return Err(LabError::Late { program, what: "listed all nodes", patience: JOIN_PATIENCE });
-            }
-            thread::sleep(POLL_INTERVAL);
         }
+        Ok(())
     }
 }
 
@@ -56,12 +67,21 @@ impl LabNode {
     /// # Errors
     /// [`LabError::Late`] when it does not; its log is in the text.
     pub fn start_agent(&self) -> Result<(), LabError> {
-        let start = format!("setsid \"$0\" agent --allow-root </dev/null >>{AGENT_LOG} 2>&1 &");
-        let mut start =
-            Program::new("sh").args(&["-c", &start, &homing()?.to_string_lossy()]).user(User::Root);
+        self.start_agent_with(&[], &[])
+    }
+
+    /// The same with more flags and variables.
+    ///
+    /// # Errors
+    /// As [`LabNode::start_agent`].
+    pub fn start_agent_with(&self, flags: &[&str], env: &[(&str, &str)]) -> Result<(), LabError> {
+        let start = format!("setsid \"$0\" agent --allow-root \"$@\" </dev/null >>{AGENT_LOG} 2>&1 &");
+        let start = Program::new("sh").args(&["-c", &start, &homing()?.to_string_lossy()]);
+        let mut start = start.args(flags).user(User::Root);
         if let Ok(filter) = env::var(LOG_FILTER) {
             start = start.env(LOG_FILTER, &filter);
         }
+        start = env.iter().fold(start, |start, (key, value)| start.env(key, value));
         self.exec(&start)?.finish(START_PATIENCE)?;
         let deadline = Instant::now() + START_PATIENCE;
         while self.homing(&["nodes"])?.code != 0 {
@@ -92,12 +112,49 @@ impl LabNode {
     /// The node's agent, as this process numbers it; none if it does not run.
     #[must_use]
     pub fn agent_pid(&self) -> Option<u32> {
-        let namespace = process::pid_namespace(self.init_pid()).ok()?;
-        process::all_processes().into_iter().find(|pid| {
+        self.homing_pids(|verb| verb == ["agent"]).first().copied()
+    }
+
+    /// The node's home wardens, as this process numbers them.
+    #[must_use]
+    pub fn home_wardens(&self) -> Vec<u32> {
+        self.homing_pids(|verb| verb == ["warden", "home"])
+    }
+
+    /// The node's guest wardens, as this process numbers them.
+    #[must_use]
+    pub fn guest_wardens(&self) -> Vec<u32> {
+        self.homing_pids(|verb| verb == ["warden", "guest"])
+    }
+
+    /// The last epoch that was granted to the families of process `pid` of this node; the files of those that have
+    /// ended stay.
+    #[must_use]
+    pub fn epoch(&self, pid: u32) -> u64 {
+        let (entries, prefix) = (fs::read_dir(self.outside(WARDENS)), format!("home-{pid}-"));
+        let names =
+            entries.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let records = names.filter(|name| name.starts_with(&prefix) && name.ends_with(".epoch"));
+        let epochs = records.filter_map(|name| {
+            let text = self.read_file(&format!("{WARDENS}/{name}")).ok()?;
+            String::from_utf8(text).ok()?.trim().parse().ok()
+        });
+        epochs.max().unwrap_or(0)
+    }
+
+    /// The node's own processes that are `homing` with a verb that begins like this.
+    fn homing_pids(&self, is_it: impl Fn(&[&str]) -> bool) -> Vec<u32> {
+        let Ok(namespace) = process::pid_namespace(self.init_pid()) else { return Vec::new() };
+        let runs_it = |&pid: &u32| {
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split('\0').nth(1) == Some("agent")
-                && process::pid_namespace(*pid).is_ok_and(|other| other == namespace)
-        })
+            let mut words = line.split('\0');
+            let is_homing = words.next().is_some_and(|program| program.ends_with(HOMING));
+            let words: Vec<&str> = words.collect();
+            is_homing
+                && (1..=words.len().min(2)).any(|count| is_it(&words[..count]))
+                && process::pid_namespace(pid).is_ok_and(|other| other == namespace)
+        };
+        process::all_processes().into_iter().filter(runs_it).collect()
     }
 }
 
@@ -127,6 +184,9 @@ const LOG_FILTER: &str = "HOMING_LOG";
 
 /// Where a node's wardens have their sockets and logs.
 const WARDENS: &str = "/run/homing/wardens";
+
+/// How the command's path ends.
+const HOMING: &str = "homing";
 
 const AGENT_PORT: u16 = 7749;
 const UP: &str = "ok";

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stream::Stream;
-use super::{LabError, LabNode, process};
+use super::{LabError, LabNode, Ticks, process};
 
 /// A program to be run at a node.
 #[derive(Clone, Debug)]
@@ -17,13 +17,15 @@ pub struct Program {
     args: Vec<String>,
     env: Vec<(String, String)>,
     user: User,
+    is_command: bool,
 }
 
 impl Program {
     /// A program by its path, or by its name when it is in `/usr/bin` or `/usr/sbin`; run as [`User::Worker`].
     pub fn new(program: impl Into<PathBuf>) -> Program {
         let program: PathBuf = program.into();
-        Program { args: vec![program.to_string_lossy().into_owned()], env: Vec::new(), user: User::Worker }
+        let args = vec![program.to_string_lossy().into_owned()];
+        Program { args, env: Vec::new(), user: User::Worker, is_command: false }
     }
 
     /// Adds arguments.
@@ -37,6 +39,14 @@ impl Program {
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Program {
         self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// What only asks and orders there, and is not looked at itself: it enters a container by its namespaces, since
+    /// the engine takes a third of a second for it.
+    #[must_use]
+    pub(super) fn command(mut self) -> Program {
+        self.is_command = true;
         self
     }
 
@@ -145,19 +155,13 @@ impl Running {
     /// # Errors
     /// [`LabError::Late`] when there is none in time.
     pub fn child(&self, program: &str, patience: Duration) -> Result<Part, LabError> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let outer_pid = process::child(self.outer_pid, program);
-            if let Some((outer_pid, pid)) =
-                outer_pid.and_then(|outer| Some((outer, process::inner_pid(outer)?)))
-            {
-                return Ok(Part { pid, outer_pid });
-            }
-            if Instant::now() > deadline {
-                return Err(self.late("started that child", patience));
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
+        self.whole().child(program, patience).ok_or_else(|| self.late("started that child", patience))
+    }
+
+    /// What it has written so far.
+    #[must_use]
+    pub fn output_so_far(&self) -> Vec<u8> {
+        self.output.so_far()
     }
 
     /// Waits until its output so far satisfies `condition`.
@@ -171,6 +175,12 @@ impl Running {
     ) -> Result<(), LabError> {
         let satisfied = self.output.wait(patience, condition);
         satisfied.then_some(()).ok_or_else(|| self.late("written what was expected", patience))
+    }
+
+    /// Its standard output so far.
+    #[must_use]
+    pub fn output(&self) -> Vec<u8> {
+        self.output.so_far()
     }
 
     /// True when it has ended.
@@ -229,10 +239,28 @@ pub struct Part {
 }
 
 impl Part {
-    /// User time of it and of all processes that it has started, in clock ticks; nothing once it has ended.
+    /// CPU time of it and of all processes that it has started; nothing once it has ended.
     #[must_use]
-    pub fn user_ticks(&self) -> u64 {
+    pub fn ticks(&self) -> Ticks {
         process::descendants_ticks(self.outer_pid)
+    }
+
+    /// Its child that runs a program of this name, as soon as there is one; none if that takes too long.
+    #[must_use]
+    pub fn child(&self, program: &str, patience: Duration) -> Option<Part> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let outer_pid = process::child(self.outer_pid, program);
+            if let Some(part) =
+                outer_pid.and_then(|outer| Some(Part { pid: process::inner_pid(outer)?, outer_pid: outer }))
+            {
+                return Some(part);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// True when it has ended, whether or not its parent knows it yet.
@@ -262,15 +290,7 @@ impl Finished {
 }
 
 pub(super) fn start(node: &LabNode, program: &Program) -> Result<Running, LabError> {
-    static STARTED: AtomicU32 = AtomicU32::new(0);
-    let number = STARTED.fetch_add(1, Ordering::Relaxed);
-    let pid_file = format!("{PID_DIRECTORY}/{}-{number}", std::process::id());
-    let mut command = enter(node, program.user);
-    command.args(["/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8"]);
-    command.arg(format!("HOME={}", program.user.home()));
-    command.args(program.env.iter().map(|(key, value)| format!("{key}={value}")));
-    // The program becomes the shell that has told its own pid.
-    command.args(["/bin/sh", "-c", "echo $$ >\"$0\"; exec \"$@\"", &pid_file]).args(&program.args);
+    let (mut command, pid_file) = command(node, program);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let name = program.args.join(" ");
     let mut child = command.spawn().map_err(|source| run_error(&name, source))?;
@@ -278,13 +298,28 @@ pub(super) fn start(node: &LabNode, program: &Program) -> Result<Running, LabErr
     let errors = Stream::read(child.stderr.take().expect("its errors are a pipe"));
     let stdin = child.stdin.take();
     let mut running = Running { program: name, child, stdin, output, errors, pid: 0, outer_pid: 0 };
-    running.pid = wait_for_pid(node, &pid_file, &running)?;
+    running.pid = wait_for_pid(node, &pid_file).ok_or_else(|| running.late("started", START_PATIENCE))?;
     running.outer_pid = process::outer_pid(node.init_pid(), running.pid).unwrap_or_default();
     Ok(running)
 }
 
-fn enter(node: &LabNode, user: User) -> Command {
-    if let Some(container) = node.container() {
+/// The command that runs `program` at `node`, and the file there in which it tells its pid.
+pub(super) fn command(node: &LabNode, program: &Program) -> (Command, String) {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let pid_file = format!("{PID_DIRECTORY}/{}-{number}", std::process::id());
+    let mut command = enter(node, program);
+    command.args(["/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8"]);
+    command.arg(format!("HOME={}", program.user.home()));
+    command.args(program.env.iter().map(|(key, value)| format!("{key}={value}")));
+    // The program becomes the shell that has told its own pid.
+    command.args(["/bin/sh", "-c", "echo $$ >\"$0\"; exec \"$@\"", &pid_file]).args(&program.args);
+    (command, pid_file)
+}
+
+fn enter(node: &LabNode, program: &Program) -> Command {
+    let user = program.user;
+    if let Some(container) = node.container().filter(|_| !program.is_command) {
         return container.exec_command(user.id());
     }
     let mut command = Command::new("nsenter");
@@ -293,16 +328,17 @@ fn enter(node: &LabNode, user: User) -> Command {
     command
 }
 
-fn wait_for_pid(node: &LabNode, file: &str, running: &Running) -> Result<u32, LabError> {
+/// The pid that a program has told in this file; none if it does not.
+pub(super) fn wait_for_pid(node: &LabNode, file: &str) -> Option<u32> {
     let deadline = Instant::now() + START_PATIENCE;
     while Instant::now() < deadline {
         let told = node.read_file(file).ok().and_then(|text| String::from_utf8(text).ok());
         if let Some(pid) = told.and_then(|text| text.strip_suffix('\n')?.parse().ok()) {
-            return Ok(pid);
+            return Some(pid);
         }
         thread::sleep(POLL_INTERVAL);
     }
-    Err(running.late("started", START_PATIENCE))
+    None
 }
 
 fn shell_code(status: ExitStatus) -> i32 {

@@ -11,6 +11,7 @@ mod node;
 mod process;
 mod stay;
 mod stream;
+mod terminal;
 mod traces;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +26,9 @@ use containers::Image;
 pub use exec::{Finished, Part, Program, Running, User};
 pub use failure::LabError;
 pub use node::{CLOCK_STEP_S, LabNode, NAME_PORT};
-pub use process::{Usage, kill, usage};
+pub use process::{Ticks, Usage, kill, resume, suspend, usage};
 pub use stay::{HOME_RESIDENT_KIB_MAX, Stay, Work};
+pub use terminal::Terminal;
 pub use traces::Traces;
 
 /// A set of nodes `n1`, `n2`... on one network; this machine is a neighbour outside the cluster.

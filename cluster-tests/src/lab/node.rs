@@ -11,7 +11,7 @@ use node_agent::dev::switch::Switch;
 
 use super::containers::{Container, Image};
 use super::exec::{Finished, Program, Running, User};
-use super::{LabError, exec, homing, process, programs};
+use super::{LabError, Terminal, exec, homing, process, programs};
 
 /// A node and what a test can do there.
 #[derive(Debug)]
@@ -85,13 +85,28 @@ impl LabNode {
         exec::start(self, program)
     }
 
+    /// Opens a terminal there with an interactive shell of `user`.
+    ///
+    /// # Errors
+    /// [`LabError::Run`] or [`LabError::Late`].
+    pub fn terminal(&self, user: User) -> Result<Terminal, LabError> {
+        Terminal::open(self, user)
+    }
+
     /// Runs the `homing` command there as root and waits for its end.
     ///
     /// # Errors
     /// As [`LabNode::exec`]; an exit code other than zero is no error here.
     pub fn homing(&self, args: &[&str]) -> Result<Finished, LabError> {
-        let program = Program::new(homing()?).args(args).user(User::Root);
-        self.exec(&program)?.finish(COMMAND_PATIENCE)
+        self.start_homing(args)?.finish(COMMAND_PATIENCE)
+    }
+
+    /// Starts the `homing` command there as root.
+    ///
+    /// # Errors
+    /// As [`LabNode::exec`].
+    pub fn start_homing(&self, args: &[&str]) -> Result<Running, LabError> {
+        self.exec(&Program::new(homing()?).args(args).user(User::Root).command())
     }
 
     /// Reads a file of the node.

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::iter::Sum;
+use std::ops::Add;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::LabError;
 
@@ -13,15 +16,49 @@ use super::LabError;
 pub struct Usage {
     /// Resident memory in KiB.
     pub resident_kib: u64,
-    /// Time in user mode of all threads, in clock ticks.
-    pub user_ticks: u64,
-    /// Time in user mode of its children that have ended and been waited for, and of theirs, in clock ticks.
-    pub reaped_ticks: u64,
+    /// CPU time of all threads.
+    pub own: Ticks,
+    /// CPU time of its children that have ended and been waited for, and of theirs.
+    pub reaped: Ticks,
 }
 
-impl Usage {
-    fn all_ticks(self) -> u64 {
-        self.user_ticks + self.reaped_ticks
+/// CPU time in clock ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticks {
+    /// In user mode.
+    pub user: u64,
+    /// In the kernel.
+    pub system: u64,
+}
+
+impl Ticks {
+    /// In user mode and in the kernel.
+    #[must_use]
+    pub fn all(self) -> u64 {
+        self.user + self.system
+    }
+
+    /// What was gained since `before`; nothing where what was counted then is gone.
+    #[must_use]
+    pub fn since(self, before: Ticks) -> Ticks {
+        Ticks {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
+    }
+}
+
+impl Add for Ticks {
+    type Output = Ticks;
+
+    fn add(self, other: Ticks) -> Ticks {
+        Ticks { user: self.user + other.user, system: self.system + other.system }
+    }
+}
+
+impl Sum for Ticks {
+    fn sum<I: Iterator<Item = Ticks>>(all: I) -> Ticks {
+        all.fold(Ticks::default(), Add::add)
     }
 }
 
@@ -36,15 +73,16 @@ pub fn usage(pid: u32) -> Result<Usage, LabError> {
         let ticks = stat.field(field).and_then(|ticks| ticks.parse().ok());
         ticks.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
     };
-    let (user_ticks, reaped_ticks) = (ticks(USER_TICKS)?, ticks(REAPED_USER_TICKS)?);
+    let own = Ticks { user: ticks(USER_TICKS)?, system: ticks(SYSTEM_TICKS)? };
+    let reaped = Ticks { user: ticks(REAPED_USER_TICKS)?, system: ticks(REAPED_SYSTEM_TICKS)? };
     let resident_kib = status_field(pid, "VmRSS:").map_err(failed)?;
     // A zombie has no memory and no such line.
     let resident_kib = resident_kib.first().and_then(|kib| kib.parse().ok()).unwrap_or(0);
-    Ok(Usage { resident_kib, user_ticks, reaped_ticks })
+    Ok(Usage { resident_kib, own, reaped })
 }
 
-/// User time of all that process `leader` has started, itself included, in clock ticks.
-pub(super) fn descendants_ticks(leader: u32) -> u64 {
+/// CPU time of process `leader` and of all that it has started.
+pub(super) fn descendants_ticks(leader: u32) -> Ticks {
     let stats = all_processes().into_iter().filter_map(|pid| Some((pid, Stat::read(pid).ok()?.parent()?)));
     let stats: Vec<(u32, u32)> = stats.collect();
     let mut family = vec![leader];
@@ -53,16 +91,16 @@ pub(super) fn descendants_ticks(leader: u32) -> u64 {
         family.extend(stats.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid));
         next += 1;
     }
-    family.into_iter().filter_map(|pid| usage(pid).ok()).map(Usage::all_ticks).sum()
+    family.into_iter().filter_map(|pid| usage(pid).ok()).map(|usage| usage.own + usage.reaped).sum()
 }
 
-/// User time of all processes that have ever been in the pid namespace of process `body`, in clock ticks.
+/// CPU time of all processes that have ever been in the pid namespace of process `body`.
 ///
 /// Children there whose parent does not wait for them are waited for by process 1.
-pub(super) fn namespace_ticks(body: u32) -> u64 {
-    let Ok(namespace) = pid_namespace(body) else { return 0 };
+pub(super) fn namespace_ticks(body: u32) -> Ticks {
+    let Ok(namespace) = pid_namespace(body) else { return Ticks::default() };
     let there = all_processes().into_iter().filter(|pid| pid_namespace(*pid).is_ok_and(|of| of == namespace));
-    there.filter_map(|pid| usage(pid).ok()).map(Usage::all_ticks).sum()
+    there.filter_map(|pid| usage(pid).ok()).map(|usage| usage.own + usage.reaped).sum()
 }
 
 /// The child of process `parent` that runs a program of this name.
@@ -110,11 +148,23 @@ pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
 
 /// Ends a process by SIGKILL, by its number here, if it is still there.
 pub fn kill(pid: u32) {
-    if pid != 0 {
-        let mut kill = Command::new("/bin/sh");
-        kill.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]).stderr(Stdio::null());
+    signal(pid, Signal::KILL);
+}
+
+/// Stops a process until [`resume`], by its number here, if it is still there.
+pub fn suspend(pid: u32) {
+    signal(pid, Signal::STOP);
+}
+
+/// Lets a process go on, by its number here, if it is still there.
+pub fn resume(pid: u32) {
+    signal(pid, Signal::CONT);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may have ended by itself in the meantime.
-        let _ = kill.status();
+        let _ = kill_process(pid, signal);
     }
 }
 
@@ -170,4 +220,6 @@ fn status_field(pid: u32, name: &str) -> io::Result<Vec<String>> {
 const STATE: usize = 3;
 const PARENT: usize = 4;
 const USER_TICKS: usize = 14;
+const SYSTEM_TICKS: usize = 15;
 const REAPED_USER_TICKS: usize = 16;
+const REAPED_SYSTEM_TICKS: usize = 17;

@@ -3,8 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::process::{self, Usage};
-use super::{LabError, LabNode, usage};
+use super::{LabError, LabNode, Ticks, process, usage};
 
 /// A proven stay: the process at home neither holds memory nor computes, and its family at the guest does compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +12,10 @@ pub struct Stay {
     pub body: u32,
     /// Resident memory of the process at home, in KiB.
     pub home_resident_kib: u64,
-    /// User time that the family gained while the process at home gained none, in clock ticks.
+    /// User time that the family gained while the process at home stood still, in clock ticks.
     pub gained_ticks: u64,
+    /// User time that the process at home was given meanwhile, in clock ticks: what [`Stay::prove`] takes for none.
+    pub home_gained_ticks: u64,
 }
 
 impl Stay {
@@ -22,42 +23,52 @@ impl Stay {
     ///
     /// # Errors
     /// [`LabError::NotAway`] when there is no body of that number at `guest`, when the process at home holds more than
-    /// [`HOME_RESIDENT_KIB_MAX`] or computes, or when a body that should compute has not done so for `patience`.
+    /// [`HOME_RESIDENT_KIB_MAX`], or when for `patience` it does not stand still while a body that should compute
+    /// does so.
     pub fn prove(home: u32, guest: &LabNode, work: Work, patience: Duration) -> Result<Stay, LabError> {
         let not_away = |reason: String| LabError::NotAway { reason };
         let number = process::inner_pid(home);
         let body = guest.bodies()?.into_iter().find(|&body| process::inner_pid(body) == number);
         let body = body.ok_or_else(|| not_away(format!("no body {number:?} at {}", guest.name())))?;
-        let (home_before, family_before) = (usage(home)?, process::namespace_ticks(body));
-        let started = Instant::now();
-        let deadline = started + patience;
+        let deadline = Instant::now() + patience;
+        let (mut started, mut before) = (Instant::now(), ticks(home, body)?);
         loop {
-            let Usage { resident_kib, user_ticks, .. } = usage(home)?;
-            if resident_kib > HOME_RESIDENT_KIB_MAX {
-                return Err(not_away(format!("process {home} at home holds {resident_kib} KiB")));
+            let home_resident_kib = usage(home)?.resident_kib;
+            if home_resident_kib > HOME_RESIDENT_KIB_MAX {
+                return Err(not_away(format!("process {home} at home holds {home_resident_kib} KiB")));
             }
-            let home_gained = user_ticks - home_before.user_ticks;
-            // Time is counted by sampling, and a deputy that forks for its body is sampled now and then.
-            let sampled = process::namespace_ticks(body).saturating_sub(family_before) / 10;
-            if home_gained > HOME_TICKS_MAX.max(2) + sampled {
-                return Err(not_away(format!("process {home} at home gained {home_gained} ticks")));
-            }
-            let gained_ticks = process::namespace_ticks(body).saturating_sub(family_before);
-            if gained_ticks >= work.gain_ticks_min() && started.elapsed() >= STAND_STILL_MIN {
-                return Ok(Stay { body, home_resident_kib: resident_kib, gained_ticks });
+            let now = ticks(home, body)?;
+            let (home_gained, gained) = (now.0.since(before.0).user, now.1.since(before.1).user);
+            let stands_still = home_gained <= HOME_TICKS_MAX + gained / FAMILY_TICKS_PER_HOME_TICK;
+            if stands_still && gained >= work.gain_ticks_min() && started.elapsed() >= STAND_STILL_MIN {
+                return Ok(Stay {
+                    body,
+                    home_resident_kib,
+                    gained_ticks: gained,
+                    home_gained_ticks: home_gained,
+                });
             }
             if Instant::now() > deadline {
-                return Err(not_away(format!("the family gained {gained_ticks} ticks in {patience:?}")));
+                let gains = format!("process {home} at home gained {home_gained} ticks, the family {gained}");
+                return Err(not_away(format!("{gains}, in {:?} to {patience:?}", started.elapsed())));
+            }
+            if !stands_still && started.elapsed() >= INTERVAL_MAX {
+                (started, before) = (Instant::now(), now);
             }
             thread::sleep(SAMPLE_INTERVAL);
         }
     }
 
-    /// User time that the family has spent at the guest so far, in clock ticks; nothing once it has left.
+    /// CPU time that the family has spent at the guest so far; nothing once it has left.
     #[must_use]
-    pub fn away_ticks(&self) -> u64 {
+    pub fn away_ticks(&self) -> Ticks {
         process::namespace_ticks(self.body)
     }
+}
+
+/// Of the process at home, and of the family at the guest.
+fn ticks(home: u32, body: u32) -> Result<(Ticks, Ticks), LabError> {
+    Ok((usage(home)?.own, process::namespace_ticks(body)))
 }
 
 /// What a program does most of the time.
@@ -72,7 +83,7 @@ pub enum Work {
 impl Work {
     fn gain_ticks_min(self) -> u64 {
         match self {
-            Work::Computes => 10 * HOME_TICKS_MAX,
+            Work::Computes => 5 * HOME_TICKS_MAX,
             Work::Waits => 0,
         }
     }
@@ -81,11 +92,17 @@ impl Work {
 /// What a process at home may hold while its body is away.
 pub const HOME_RESIDENT_KIB_MAX: u64 = 1024;
 
-/// The kernel gives a whole tick to whoever runs when its timer strikes, also to a shadow thread on its way into a
-/// call.
-const HOME_TICKS_MAX: u64 = 1;
+/// The kernel gives a whole tick of user time to whoever runs when its timer strikes, also to a shadow thread on its
+/// way into a call: so much of it is none.
+const HOME_TICKS_MAX: u64 = 2;
+
+/// A family that calls and forks all the time has its shadow threads hit by the timer more often.
+const FAMILY_TICKS_PER_HOME_TICK: u64 = 10;
 
 /// For how long the process at home is watched at least.
 const STAND_STILL_MIN: Duration = Duration::from_millis(50);
+
+/// If the process at home has not stood still for so long, another interval is looked at.
+const INTERVAL_MAX: Duration = Duration::from_secs(2);
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);

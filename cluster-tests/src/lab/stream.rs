@@ -53,6 +53,10 @@ impl Stream {
         !waited.expect("no reader of it panics").1.timed_out()
     }
 
+    pub(super) fn so_far(&self) -> Vec<u8> {
+        self.shared.0.lock().expect("no reader of it panics").bytes.clone()
+    }
+
     pub(super) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.shared.0.lock().expect("no reader of it panics").bytes)
     }

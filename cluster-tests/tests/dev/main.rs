@@ -12,6 +12,7 @@ use support::{Ground, eventually};
 use tempfile::TempDir;
 
 mod support;
+mod top;
 
 fn main() -> ExitCode {
     Tests::new()
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         .on_namespaces("an_agent_that_serves_already_is_left_alone", serving_agent_is_left_alone)
         .on_namespaces("without_root_it_says_so", without_root)
         .on_namespaces("the_demo_goes_round", the_demo_goes_round)
+        .on_namespaces("the_dashboard_shows_the_demo", top::the_dashboard_shows_the_demo)
         .run()
 }
 

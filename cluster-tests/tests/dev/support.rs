@@ -19,6 +19,10 @@ impl Ground {
         Ground { directory: TempDir::with_prefix("homing-dev-").unwrap() }
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.directory.path().join("run")
     }

@@ -1,33 +1,35 @@
 //! Unmodified programs go home -> n2 -> n3 -> home again and again while they work, and nothing of it shows.
 //!
 //! By default each program makes a few moves, on one ground as root and on the other one as an ordinary user.
-//! `HOMING_FULL=1` makes it twenty rounds of three moves, on both grounds as both users, with inputs that keep the
-//! program busy all the time; nextest's profile `full` has the patience for it.
+//! `HOMING_FULL=1` moves it on and on for as long as it works, twenty times at least, on both grounds as both users;
+//! nextest's profile `full` has the patience for it.
 #![allow(clippy::unwrap_used, reason = "a test without the built-in harness")]
 
 mod inputs;
 mod own;
 mod pipelines;
+mod servers;
 mod system;
 
 use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_tests::check::{Expect, Scenario, Stop, check};
+use cluster_tests::check::{Expect, Journey, Scenario, Stop, check};
 use cluster_tests::harness::Tests;
-use cluster_tests::lab::{Ground, Lab, LabNode, User};
+use cluster_tests::lab::{Ground, Lab, LabNode, Ticks, User, Work};
 
 fn main() -> ExitCode {
     let length = if env::var_os(FULL_SWITCH).is_some() { Length::Full } else { Length::Short };
     let all = own::TRAVELLERS.iter().chain(system::TRAVELLERS).chain(pipelines::TRAVELLERS);
+    let all = all.chain(servers::TRAVELLERS);
     let tests = all.enumerate().fold(Tests::new(), |tests, (number, traveller)| {
         let users = [(Ground::Namespaces, User::Root), (Ground::Namespaces, User::Worker)]
             .into_iter()
             .chain([(Ground::Containers, User::Worker), (Ground::Containers, User::Root)]);
         users.skip(number % 2).step_by(length.of(2, 1)).fold(tests, |tests, (ground, user)| {
             let name = format!("{}_as_{}", traveller.name, user.name());
-            tests.on(ground, &name, move |ground| travel(traveller, Journey { ground, user, length }))
+            tests.on(ground, &name, move |ground| travel(traveller, Trip { ground, user, length }))
         })
     });
     tests.run()
@@ -59,28 +61,52 @@ impl Length {
 }
 
 #[derive(Clone, Copy)]
-struct Journey {
+struct Trip {
     ground: Ground,
     user: User,
     length: Length,
 }
 
-fn travel(traveller: &Traveller, Journey { ground, user, length }: Journey) {
+fn travel(traveller: &Traveller, Trip { ground, user, length }: Trip) {
     let lab = Lab::new(ground, 3).unwrap();
     lab.start_cluster().unwrap();
     let mut scenario = (traveller.scenario)(lab.node(1), length);
     scenario.program = scenario.program.user(user);
-    scenario.dwell = length.of(Duration::from_millis(50), Duration::from_millis(250));
+    scenario.dwell = length.of(Duration::from_millis(50), Duration::from_millis(500));
+    scenario.dwell_home = length.of(Duration::from_millis(50), Duration::from_millis(200));
     scenario.patience = length.of(Duration::from_secs(60), Duration::from_secs(600));
-    let scenario = scenario.along(&[Stop::Node(2), Stop::Node(3), Stop::Home], length.of(2, 20));
+    // What serves goes on until its clients have had enough.
+    let until_it_ends = if scenario.load.is_some() { SERVED_ROUNDS } else { usize::MAX };
+    let route = [Stop::Node(2), Stop::Node(3), Stop::Home];
+    let scenario = scenario.along(&route, length.of(2, until_it_ends));
+    // What only passes bytes on has its work done by its shadow, which makes the calls.
+    let works = scenario.load.is_some() || scenario.work == Work::Computes;
+    let away_share_min = if works { length.of(0.0, 0.5) } else { 0.0 };
     // How many moves a short run sees depends on how busy the machine is; one is enough to go wrong.
-    let expect =
-        Expect { code: traveller.code, moves_min: length.of(1, 60), away_share_min: length.of(0.0, 0.5) };
+    let expect = Expect { code: traveller.code, moves_min: length.of(1, 20), away_share_min };
     let journey = check(&lab, &scenario, expect).unwrap_or_else(|error| {
         lab.nodes().iter().for_each(|node| println!("{}", node.logs()));
         panic!("{}", chain(&error))
     });
-    println!("{} moves, {:.0} % of the time away", journey.moves, 100.0 * journey.away_share());
+    print(&journey);
+}
+
+fn print(journey: &Journey) {
+    for (time, said) in &journey.diary {
+        println!("{:7.3} s  {said}", time.as_secs_f64());
+    }
+    let seconds = |ticks: Ticks| format!("{}+{} ticks", ticks.user, ticks.system);
+    println!(
+        "{} moves, {:.0} % of the CPU time away (away {}, home {}; user+system)",
+        journey.moves,
+        100.0 * journey.away_share(),
+        seconds(journey.away_ticks),
+        seconds(journey.home_ticks),
+    );
+    for (number, served) in journey.served.iter().enumerate() {
+        let wait_ms = served.longest_wait.as_millis();
+        println!("client {number}: {} requests, longest wait {wait_ms} ms", served.requests);
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -89,3 +115,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 const FULL_SWITCH: &str = "HOMING_FULL";
+
+/// Of three moves each.
+const SERVED_ROUNDS: usize = 20;

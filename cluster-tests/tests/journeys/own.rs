@@ -16,6 +16,12 @@ pub(crate) const TRAVELLERS: &[Traveller] = &[
     Traveller { name: "forks", code: 0, scenario: forks },
     Traveller { name: "signals", code: 0, scenario: signals },
     Traveller { name: "sockets", code: 0, scenario: sockets },
+    Traveller { name: "handlers", code: 0, scenario: handlers },
+    Traveller { name: "go", code: 0, scenario: goroutines },
+    Traveller { name: "timeouts", code: 0, scenario: timeouts },
+    Traveller { name: "pieces", code: 0, scenario: pieces },
+    Traveller { name: "churn", code: 0, scenario: churn },
+    Traveller { name: "execs", code: 0, scenario: execs },
 ];
 
 fn counter(home: &LabNode, length: Length) -> Scenario {
@@ -49,6 +55,31 @@ fn signals(home: &LabNode, length: Length) -> Scenario {
 
 fn sockets(home: &LabNode, length: Length) -> Scenario {
     scenario(home, GuestProgram::Sockets, &[length.of("1500", "20000")], Work::Waits)
+}
+
+fn handlers(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Handlers, &[length.of("150", "1500")], Work::Waits)
+}
+
+fn goroutines(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Goroutines, &[length.of("40", "600")], Work::Computes)
+}
+
+/// A call may be late by what a move of a loaded machine stops it, and not by what it waited before.
+fn timeouts(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Timeouts, &[length.of("2", "15"), "1500"], Work::Waits)
+}
+
+fn pieces(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Pieces, &[length.of("8", "60")], Work::Waits)
+}
+
+fn churn(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Churn, &[length.of("6", "30")], Work::Computes)
+}
+
+fn execs(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Execs, &[length.of("60", "900")], Work::Waits)
 }
 
 /// The program exists at home only.

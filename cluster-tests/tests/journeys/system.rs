@@ -1,7 +1,7 @@
 //! Programs of the distribution, as they are installed.
 
 use cluster_tests::check::Scenario;
-use cluster_tests::lab::{LabNode, Program};
+use cluster_tests::lab::{LabNode, Program, Work};
 
 use super::{Length, Traveller, inputs};
 
@@ -12,6 +12,8 @@ pub(crate) const TRAVELLERS: &[Traveller] = &[
     Traveller { name: "sha256sum", code: 0, scenario: sha256sum },
     Traveller { name: "xz", code: 0, scenario: xz },
     Traveller { name: "gcc", code: 0, scenario: gcc },
+    Traveller { name: "pestered", code: 0, scenario: pestered },
+    Traveller { name: "java", code: 0, scenario: java },
 ];
 
 /// Threads, subprocesses, and a file read line by line.
@@ -50,14 +52,14 @@ sum=0
 for ((round = 1; round <= $0; round++)); do
     top=$(seq $((round * 50)) | sort -rn | head -n 3 | tr '\\n' ,)
     sum=$(((sum * 31 + $(echo \"$round\" | cksum | cut -d ' ' -f 1)) % 1000003))
-    for ((step = 0; step < 3000; step++)); do ((sum = (sum * 7 + step) % 1000003)); done
+    for ((step = 0; step < 20000; step++)); do ((sum = (sum * 7 + step) % 1000003)); done
     echo \"$round $top $sum\"
 done
 while read -r word number rest; do ((sum += number)); done </tmp/lines
 echo \"$sum\"
 exit 3
 ";
-    let program = Program::new("bash").args(&["-c", script, length.of("25", "1000")]);
+    let program = Program::new("bash").args(&["-c", script, length.of("10", "120")]);
     with_file(program, "/tmp/lines", inputs::text(length.of(20_000, 200_000)))
 }
 
@@ -91,6 +93,46 @@ fn gcc(_: &LabNode, length: Length) -> Scenario {
     scenario.part = Some("cc1".into());
     scenario.results = vec!["/tmp/large.o".into()];
     scenario
+}
+
+/// Signals that it ignores and signals that it handles reach it all the time, also while it waits for nothing.
+fn pestered(_: &LabNode, length: Length) -> Scenario {
+    let script = "\
+import os, signal, sys, time
+seen = {signal.SIGUSR1: 0, signal.SIGUSR2: 0}
+def note(number, frame):
+    seen[number] += 1
+for number in seen:
+    signal.signal(number, note)
+pest = os.fork()
+if pest == 0:
+    while True:
+        for number in (signal.SIGURG, signal.SIGUSR1, signal.SIGWINCH, signal.SIGCHLD, signal.SIGUSR2, signal.SIGCONT):
+            try:
+                os.kill(os.getppid(), number)
+            except OSError:
+                os._exit(0)
+            time.sleep(0.0007)
+parent = os.getppid()
+for round in range(int(sys.argv[1])):
+    time.sleep(0.0025)
+    now = os.getppid()
+    if now != parent:
+        print('wrong: parent', now, 'instead of', parent, 'in round', round)
+    until = time.monotonic() + 0.002
+    while time.monotonic() < until:
+        pass
+os.kill(pest, signal.SIGKILL)
+print(os.waitpid(pest, 0)[1], all(seen.values()))
+";
+    let program = Program::new("python3").args(&["-c", script, length.of("300", "5000")]);
+    Scenario { work: Work::Waits, ..Scenario::new(program) }
+}
+
+/// The compiler runs in the same process, before the program itself.
+fn java(_: &LabNode, length: Length) -> Scenario {
+    let program = Program::new("java").args(&["/tmp/Threads.java", length.of("30", "1500")]);
+    with_file(program, "/tmp/Threads.java", include_bytes!("../../programs/Threads.java").to_vec())
 }
 
 fn with_file(program: Program, path: &str, content: Vec<u8>) -> Scenario {

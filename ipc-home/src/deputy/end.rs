@@ -16,10 +16,20 @@ impl Deputy {
     pub(super) fn ended(&mut self, tid: u32, event: Event) {
         tracing::debug!(tid, ?event, "a shadow thread has ended");
         self.early.remove(&tid);
-        self.threads.remove(&tid);
         // A process ends with its leader's report, which the kernel gives last.
-        if self.processes.remove(&tid).is_some() {
-            self.threads.retain(|_, thread| thread.pid != tid);
+        let is_process = self.processes.remove(&tid).is_some();
+        let is_gone = |(number, thread): (&u32, &Thread)| *number == tid || is_process && thread.pid == tid;
+        let gone: Vec<u32> =
+            self.threads.iter().filter(|entry| is_gone(*entry)).map(|(tid, _)| *tid).collect();
+        for tid in gone {
+            if let Some(thread) = self.threads.remove(&tid)
+                && let Some(home) = self.processes.get_mut(&thread.pid)
+            {
+                home.slots.give_back(thread.slot);
+            }
+            self.effects.push_back(Effect::Silent { tid });
+        }
+        if is_process {
             self.effects.push_back(Effect::Gone { pid: tid });
         }
     }
@@ -27,8 +37,21 @@ impl Deputy {
     /// The body thread or process has ended by itself: so does this one, with the same status.
     pub(super) fn exit(&mut self, task: Stopped, nr: i64, status: i32) -> Result<Shadow, TraceError> {
         self.launch(&task, nr, [i64::from(status).cast_unsigned(), 0, 0, 0, 0, 0])?;
-        task.resume(Resume::Cont, 0)?;
-        Ok(Shadow::Lost)
+        Ok(Shadow::Ending(task.resume(Resume::Cont, 0)?))
+    }
+
+    /// The bodies are gone without a word: every process of the family ends with this status.
+    pub fn end_all(&mut self, status: i32) {
+        // A thread that does not stop is killed with its warden.
+        let _ = self.recall();
+        let leaders: Vec<u32> = self.processes.keys().copied().collect();
+        for tid in leaders {
+            let Some(mut thread) = self.threads.remove(&tid) else { continue };
+            if let Shadow::Parked(task) = std::mem::replace(&mut thread.state, Shadow::Lost) {
+                thread.state = self.exit(task, libc::SYS_exit_group, status).unwrap_or(Shadow::Lost);
+            }
+            self.threads.insert(tid, thread);
+        }
     }
 
     /// The body was killed by a fault: the deputy dies by the same signal, without a core of its own.

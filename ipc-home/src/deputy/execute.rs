@@ -11,12 +11,13 @@ use migration::foothold::SLOT_BYTES;
 use migration::image::SignalAction;
 use migration::remote::Remote;
 use migration::sys::procvm;
-use migration::sys::ptrace::Resume;
+use migration::sys::ptrace::{NO_CALL, Registers, Resume};
 use migration::tracee::{Running, Stopped, TraceError};
 
+use super::restart::interrupted_before;
 use super::state::{Call, Effect, Home, Shadow, Thread, Work};
-use super::{Deputy, low_half, slot_number};
-use crate::protocol::{FileClass, ToBody};
+use super::{Deputy, low_half};
+use crate::protocol::{FileClass, Issue, ToBody};
 use crate::syscall::marshal::{Request, place};
 
 impl Deputy {
@@ -28,6 +29,15 @@ impl Deputy {
         work: Work,
     ) -> Result<Shadow, TraceError> {
         let tid = task.tid();
+        if let Some((seq, nr, first, issue)) = work.call()
+            && !thread.unheard.is_empty()
+        {
+            // The body made the call before it heard of a signal that is on its way to it: the handler comes first.
+            let result = interrupted_before(nr, issue, || file_class(thread.pid, first));
+            tracing::debug!(tid, seq, nr, "a call has crossed a signal");
+            self.answer(thread, tid, seq, result, FileClass::Other, Bytes::new());
+            return Ok(thread.park(task));
+        }
         match work {
             Work::Mask(mask) => {
                 task.set_mask(mask)?;
@@ -38,15 +48,20 @@ impl Deputy {
                 let task = self.mirror_action(thread, task, signal, action)?;
                 Ok(thread.park(task))
             }
-            Work::Call { seq, request, image } => self.call(thread, task, seq, request, &image),
-            Work::Exec { seq, request, image } => self.call(thread, task, seq, request, &image),
+            Work::Call { seq, request, image, issue } => self.call(thread, task, seq, request, &image, issue),
+            Work::Exec { seq, request, image } => self.call(thread, task, seq, request, &image, Issue::First),
             Work::MapFile { seq, args } => {
-                let call = Call { seq, nr: number(libc::SYS_mmap), first: args[4], placed: None };
+                let call = Call::plain(seq, number(libc::SYS_mmap), args[4]);
                 self.run(thread, task, libc::SYS_mmap, args, call)
+            }
+            Work::Birth { seq, flags, .. } if self.is_out_of_slots(thread.pid, flags) => {
+                tracing::warn!(pid = thread.pid, "a thread was refused: too many are in the process");
+                self.answer(thread, tid, seq, -i64::from(libc::EAGAIN), FileClass::Other, Bytes::new());
+                Ok(thread.park(task))
             }
             Work::Birth { seq, flags, exit_signal } => {
                 let args = [birth_flags(flags) | u64::from(exit_signal), 0, 0, 0, 0, 0];
-                let call = Call { seq, nr: number(libc::SYS_clone), first: args[0], placed: None };
+                let call = Call::plain(seq, number(libc::SYS_clone), args[0]);
                 self.run(thread, task, libc::SYS_clone, args, call)
             }
             Work::ThreadExit(status) => self.exit(task, libc::SYS_exit, status),
@@ -62,11 +77,12 @@ impl Deputy {
         seq: u64,
         request: Request,
         image: &Bytes,
+        issue: Issue,
     ) -> Result<Shadow, TraceError> {
         let task = self.with_slot(thread, task)?;
         let base = self.foothold.slot(thread.slot);
         let nr = request.nr;
-        let placed = match place(request, image, base, u32::try_from(SLOT_BYTES).unwrap_or(u32::MAX)) {
+        let mut placed = match place(request, image, base, u32::try_from(SLOT_BYTES).unwrap_or(u32::MAX)) {
             Ok(placed) => placed,
             Err(refusal) => {
                 tracing::warn!(tid = task.tid(), %refusal, "a call was refused");
@@ -77,9 +93,13 @@ impl Deputy {
         if procvm::write(task.tid(), base, &placed.bytes).is_err() {
             return Err(TraceError::Died(task.tid()));
         }
+        let wants_anchor = placed.anchor.is_some();
+        let (task, anchor) = self.anchor(thread, task, &mut placed)?;
         let args = placed.args;
-        let call = Call { seq, nr, first: args[0], placed: Some(placed) };
-        self.run(thread, task, i64::from(nr), args, call)
+        let goes_on = issue == Issue::Resumed && thread.keeps_block && anchor.is_some() == wants_anchor;
+        let executed = if goes_on { libc::SYS_restart_syscall } else { i64::from(nr) };
+        let call = Call { placed: Some(placed), anchor, issue, ..Call::plain(seq, nr, args[0]) };
+        self.run(thread, task, executed, args, call)
     }
 
     fn run(
@@ -92,8 +112,28 @@ impl Deputy {
     ) -> Result<Shadow, TraceError> {
         self.calls += 1;
         thread.last = None;
-        self.launch(&task, nr, args)?;
+        thread.keeps_block = false;
+        self.launch_from(&thread.base(&task)?, &task, nr, args)?;
         Ok(Shadow::Calling(task.resume(Resume::Cont, 0)?, call))
+    }
+
+    /// Sets the registers so that the thread executes a call when it goes on.
+    pub(super) fn launch(&self, task: &Stopped, nr: i64, args: [u64; 6]) -> Result<(), TraceError> {
+        self.launch_from(&task.registers()?, task, nr, args)
+    }
+
+    /// The same, where the other registers are known.
+    fn launch_from(
+        &self,
+        base: &Registers,
+        task: &Stopped,
+        nr: i64,
+        args: [u64; 6],
+    ) -> Result<(), TraceError> {
+        let [rdi, rsi, rdx, r10, r8, r9] = args;
+        let rax = nr.cast_unsigned();
+        let rip = self.foothold.code();
+        task.set_registers(&Registers { rax, rdi, rsi, rdx, r10, r8, r9, rip, orig_rax: NO_CALL, ..*base })
     }
 
     /// Sends the result and what the kernel wrote.
@@ -101,7 +141,12 @@ impl Deputy {
         let base = self.foothold.slot(thread.slot);
         let collected = call.placed.as_ref().map_or_else(
             || Ok(Vec::new()),
-            |placed| placed.collect(result, |offset, part| procvm::read(tid, base + u64::from(offset), part)),
+            |placed| {
+                placed.collect(result, |offset, part| {
+                    let anchored = call.anchor.and_then(|anchor| anchor.address_of(offset, part.len()));
+                    procvm::read(tid, anchored.unwrap_or(base + u64::from(offset)), part)
+                })
+            },
         );
         match collected {
             Ok(outputs) => {
@@ -137,17 +182,28 @@ impl Deputy {
         if is_process {
             let memory = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{tid}/mem"));
             let (Ok(memory), Some(home)) = (memory, self.processes.get(&parent.pid)) else { return };
-            let copy = Home { memory, actions: home.actions.clone(), slots: home.slots };
+            let copy = Home {
+                memory,
+                actions: home.actions.clone(),
+                slots: home.slots.after_fork(parent.slot),
+                anchored: home.anchored.clone(),
+            };
             self.processes.insert(tid, copy);
         } else if let Some(home) = self.processes.get_mut(&pid) {
-            child.slot = slot_number(home.slots);
+            // None is left if several threads were being made when the last one was given out: the child's first call
+            // then finds no room for its buffer, and the family ends rather than go on wrongly.
+            child.slot = home.slots.take().unwrap_or(u32::MAX);
             child.slot_mapped = false;
-            home.slots += 1;
         }
         if self.early.remove(&tid) {
             child.state = Shadow::Parked(Running::attached(tid).stopped());
         }
         self.threads.insert(tid, child);
+    }
+
+    /// Whether one more thread of this process would have no call buffer.
+    fn is_out_of_slots(&self, pid: u32, flags: u64) -> bool {
+        flags & CLONE_THREAD != 0 && self.processes.get(&pid).is_some_and(|home| home.slots.are_all_in_use())
     }
 
     fn with_slot(&self, thread: &mut Thread, task: Stopped) -> Result<Stopped, TraceError> {
@@ -196,12 +252,12 @@ impl Deputy {
 /// written to the program's own addresses.
 fn birth_flags(flags: u64) -> u64 {
     let flag = |bit: i32| u64::from(bit.unsigned_abs());
-    if flags & flag(libc::CLONE_THREAD) != 0 {
+    if flags & CLONE_THREAD != 0 {
         return flag(libc::CLONE_VM)
             | flag(libc::CLONE_FS)
             | flag(libc::CLONE_FILES)
             | flag(libc::CLONE_SIGHAND)
-            | flag(libc::CLONE_THREAD)
+            | CLONE_THREAD
             | flag(libc::CLONE_SYSVSEM);
     }
     flags
@@ -212,7 +268,7 @@ fn birth_flags(flags: u64) -> u64 {
 }
 
 /// What a descriptor of the deputy is.
-fn file_class(pid: u32, fd: u64) -> FileClass {
+pub(super) fn file_class(pid: u32, fd: u64) -> FileClass {
     let Ok(seen) = fs::metadata(format!("/proc/{pid}/fd/{fd}")) else { return FileClass::Other };
     let kind = seen.file_type();
     if kind.is_file() || kind.is_block_device() {
@@ -230,5 +286,6 @@ fn number(nr: i64) -> u32 {
 
 /// Only a call of this size can be a piece of a larger one.
 const LARGE: i64 = 128 * 1024;
+const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
 const IGNORE: u64 = 1;
 const CHILD_FLAGS: u64 = (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;

@@ -14,30 +14,38 @@
 //!
 //! Nothing here waits: each method does what can be done now and leaves what there is to say in [`Deputy::take`].
 
+mod anchor;
+mod doze;
 mod end;
 mod execute;
 pub mod files;
+mod lend;
 mod release;
+mod restart;
 mod signals;
+mod slots;
 mod state;
 
 pub use state::{Effect, Home, Shadow};
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::OpenOptions;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use migration::deputize::ShadowThread;
 use migration::foothold::Foothold;
 use migration::image::ProcessImage;
-use migration::sys::ptrace::{NO_CALL, Registers, Resume};
+use migration::landing::TRAP_BYTES;
+use migration::sys::ptrace::{Registers, Resume};
 use migration::sys::wait::Event;
-use migration::tracee::{Stopped, TraceError, Waiter};
+use migration::tracee::{Running, Stopped, Waiter};
 
 use crate::protocol::FromBody;
+use doze::dozing_on;
+use signals::Delivery;
+use slots::Slots;
 use state::{Call, Thread, Work};
 
 /// All deputies of one family.
@@ -82,10 +90,20 @@ impl Deputy {
         let pid = image.pid;
         let actions = image.actions.iter().copied().collect();
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
-        self.processes.insert(pid, Home { memory, actions, slots: shadows.len() });
+        self.processes.insert(
+            pid,
+            Home {
+                memory,
+                actions,
+                slots: Slots::given(slot_number(shadows.len())),
+                anchored: BTreeSet::new(),
+            },
+        );
         for (slot, ShadowThread { tid, task }) in shadows.into_iter().enumerate() {
             let mask = image.threads.iter().find(|thread| thread.tid == tid).map_or(0, |thread| thread.mask);
-            self.threads.insert(tid, Thread::new(pid, slot_number(slot), mask, Shadow::Parked(task)));
+            let mut thread = Thread::new(pid, slot_number(slot), mask, Shadow::Parked(task));
+            thread.keeps_block = true;
+            self.threads.insert(tid, thread);
         }
         Ok(())
     }
@@ -124,6 +142,13 @@ impl Deputy {
         self.processes.is_empty()
     }
 
+    /// Whether this process is there and not on its way to its end.
+    #[must_use]
+    pub fn is_alive(&self, pid: u32) -> bool {
+        let stays = |thread: &Thread| thread.pid == pid && !matches!(thread.state, Shadow::Ending(_));
+        self.processes.contains_key(&pid) && self.threads.values().any(stays)
+    }
+
     /// Whether this task belongs to the family.
     #[must_use]
     pub fn knows(&self, tid: u32) -> bool {
@@ -136,7 +161,11 @@ impl Deputy {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         match message {
             FromBody::Attach { .. } => return,
-            FromBody::Call { seq, request } => {
+            FromBody::Heard(number) => {
+                thread.unheard.retain(|(sent, _)| *sent > number);
+                return;
+            }
+            FromBody::Call { seq, request, issue } => {
                 // A repeated number is answered from the last reply, or by the call that is still under way.
                 if let Some((last, message, tail)) = &thread.last
                     && *last == seq
@@ -149,10 +178,11 @@ impl Deputy {
                     return;
                 }
                 if self.recalled {
-                    return self.send_back(tid, seq);
+                    return self.turn_away(tid, seq);
                 }
-                thread.queue.push_back(Work::Call { seq, request, image: tail });
+                thread.queue.push_back(Work::Call { seq, request, image: tail, issue });
             }
+            FromBody::Settle { seq } => return self.settle(tid, seq),
             FromBody::MapFile { seq, args } => thread.queue.push_back(Work::MapFile { seq, args }),
             FromBody::Birth { seq, flags, exit_signal } => {
                 thread.queue.push_back(Work::Birth { seq, flags, exit_signal });
@@ -183,35 +213,21 @@ impl Deputy {
         };
         let state = std::mem::replace(&mut thread.state, Shadow::Lost);
         thread.state = match state {
+            _ if event == Event::Exec => self.renewed(&thread, tid),
             Shadow::Parked(task) => Shadow::Parked(task),
             Shadow::Dozing(task) => self.while_dozing(&mut thread, task.stopped(), event),
             Shadow::Calling(task, call) => self.while_calling(&mut thread, task.stopped(), call, event),
-            Shadow::Lost => Shadow::Lost,
+            Shadow::Ending(task) => {
+                task.stopped().resume(Resume::Cont, 0).map_or(Shadow::Lost, Shadow::Ending)
+            }
+            Shadow::Lost => {
+                // Some step with it took too long. What it was doing then was not begun, and is asked for again.
+                tracing::warn!(tid, ?event, "a shadow thread is back");
+                thread.park(Running::attached(tid).stopped())
+            }
         };
         self.threads.insert(tid, thread);
         self.proceed(tid);
-    }
-
-    /// Puts every thread that has been parked for a while to doze. Returns when to ask again.
-    pub fn idle(&mut self, now: Instant) -> Option<Instant> {
-        if self.recalled {
-            return None;
-        }
-        let mut next: Option<Instant> = None;
-        let parked: Vec<_> = self
-            .threads
-            .iter()
-            .filter(|(_, thread)| matches!(thread.state, Shadow::Parked(_)))
-            .map(|(tid, thread)| (*tid, thread.parked_at + DOZE_AFTER))
-            .collect();
-        for (tid, due) in parked {
-            if due <= now {
-                self.doze(tid);
-            } else {
-                next = Some(next.map_or(due, |earlier| earlier.min(due)));
-            }
-        }
-        next
     }
 
     /// Wakes a thread that has work.
@@ -245,34 +261,57 @@ impl Deputy {
     }
 
     fn while_dozing(&mut self, thread: &mut Thread, task: Stopped, event: Event) -> Shadow {
+        if let Event::Stop(signal) = event
+            && signal != libc::SIGTRAP
+        {
+            return self.group_stop(thread, task);
+        }
+        // Any stop takes a pending interrupt with it: whoever goes on with work to do must be interrupted anew.
+        thread.roused = false;
         match event {
-            Event::Stop(signal) if signal != libc::SIGTRAP => self.group_stop(thread, task),
             Event::Stop(_) => {
                 thread.continued(&mut self.effects, task.tid());
-                thread.roused = false;
                 if thread.queue.is_empty() { self.dozing(thread, task) } else { thread.park(task) }
             }
             Event::Signal(signal) => match self.on_signal(thread, &task, signal) {
                 Delivery::Forwarded => thread.park(task),
-                Delivery::Kernel(signal) => {
-                    task.resume(Resume::Cont, signal).map_or(Shadow::Lost, Shadow::Dozing)
-                }
+                Delivery::Kernel(signal) => dozing_on(thread, task, signal),
             },
-            _ => task.resume(Resume::Cont, 0).map_or(Shadow::Lost, Shadow::Dozing),
+            Event::Exec => self.renewed(thread, task.tid()),
+            _ => dozing_on(thread, task, 0),
         }
     }
 
+    /// The process has a new program. Whichever thread has started it, the one that is left has the leader's id, and
+    /// whatever the leader was doing is over.
+    fn renewed(&mut self, thread: &Thread, tid: u32) -> Shadow {
+        let task = Running::attached(tid).stopped();
+        self.effects.push_back(Effect::Exec { pid: thread.pid, task });
+        Shadow::Lost
+    }
+
     fn while_calling(&mut self, thread: &mut Thread, task: Stopped, call: Call, event: Event) -> Shadow {
-        let going_on = |task: Stopped, signal, call| {
-            task.resume(Resume::Cont, signal).map_or(Shadow::Lost, |task| Shadow::Calling(task, call))
+        let settling = thread.settling;
+        let going_on = |task: Stopped, signal, call| match task.resume(Resume::Cont, signal) {
+            // The stop has taken the interrupt with it.
+            Ok(task) if settling && task.interrupt().is_err() => Shadow::Lost,
+            Ok(task) => Shadow::Calling(task, call),
+            Err(_) => Shadow::Lost,
         };
         match event {
-            Event::Signal(libc::SIGTRAP) if self.is_behind_call(&task) => {
-                self.interrupted(thread, task, call)
+            Event::Signal(libc::SIGTRAP)
+                if let Ok(registers) = task.registers()
+                    && self.is_behind(&registers) =>
+            {
+                self.concluded(thread, task, call, &registers)
             }
+            Event::Stop(libc::SIGTRAP) if settling => self.interrupted(thread, task, call),
             Event::Signal(signal) => match self.on_signal(thread, &task, signal) {
                 Delivery::Forwarded => self.interrupted(thread, task, call),
-                Delivery::Kernel(signal) => going_on(task, signal, call),
+                Delivery::Kernel(signal) => {
+                    self.hide_from(&task, signal, &call, thread.pid);
+                    going_on(task, signal, call)
+                }
             },
             Event::Stop(signal) if signal != libc::SIGTRAP => {
                 self.stopped_by_job_control(thread, task.tid());
@@ -286,52 +325,18 @@ impl Deputy {
                 self.born(thread, &task);
                 going_on(task, 0, call)
             }
-            Event::Exec => {
-                let former = task.event_message().map_or(task.tid(), low_half);
-                self.effects.push_back(Effect::Exec { pid: thread.pid, former, task });
-                Shadow::Lost
-            }
+            Event::Exec => self.renewed(thread, task.tid()),
             _ => going_on(task, 0, call),
         }
     }
 
     fn is_behind_call(&self, task: &Stopped) -> bool {
-        task.registers().is_ok_and(|regs| regs.rip == self.foothold.code() + TRAP_BYTES)
+        task.registers().is_ok_and(|registers| self.is_behind(&registers))
     }
 
-    fn doze(&mut self, tid: u32) {
-        let Some(mut thread) = self.threads.remove(&tid) else { return };
-        if let Shadow::Parked(task) = std::mem::replace(&mut thread.state, Shadow::Lost) {
-            thread.state = self.dozing(&thread, task);
-        }
-        self.threads.insert(tid, thread);
+    fn is_behind(&self, registers: &Registers) -> bool {
+        registers.rip == self.foothold.code() + TRAP_BYTES
     }
-
-    fn dozing(&self, thread: &Thread, task: Stopped) -> Shadow {
-        let started = self.launch(&task, libc::SYS_pause, [0; 6]);
-        started
-            .and_then(|()| task.set_mask(thread.mask))
-            .and_then(|()| task.resume(Resume::Cont, 0))
-            .map_or(Shadow::Lost, Shadow::Dozing)
-    }
-
-    /// Sets the registers so that the thread executes a call when it goes on.
-    fn launch(&self, task: &Stopped, nr: i64, args: [u64; 6]) -> Result<(), TraceError> {
-        let [rdi, rsi, rdx, r10, r8, r9] = args;
-        let rax = nr.cast_unsigned();
-        let rip = self.foothold.code();
-        let before = task.registers()?;
-        task.set_registers(&Registers { rax, rdi, rsi, rdx, r10, r8, r9, rip, orig_rax: NO_CALL, ..before })
-    }
-}
-
-/// What becomes of a signal that reached a deputy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// The body has a handler: it was told.
-    Forwarded,
-    /// Home's kernel does the rest (default action, ignored: 0).
-    Kernel(i32),
 }
 
 fn slot_number(index: usize) -> u32 {
@@ -341,9 +346,3 @@ fn slot_number(index: usize) -> u32 {
 fn low_half(message: u64) -> u32 {
     u32::try_from(message & 0xffff_ffff).unwrap_or(0)
 }
-
-/// A parked thread costs 11 us less for its next call than a dozing one, but hears no signals.
-const DOZE_AFTER: Duration = Duration::from_millis(2);
-
-/// `syscall; int3`: a finished call stands behind both.
-const TRAP_BYTES: u64 = 3;

@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use migration::deputize::ShadowThread;
 use migration::image::{FamilyImage, ProcessImage};
+use migration::landing::leaks_interruption;
+use migration::sys::ptrace::{RESTART_ALWAYS, RESTART_BLOCK, RESTART_WITHOUT_HANDLER, Registers};
 use migration::sys::signal;
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
 use super::Deputy;
-use super::state::{Effect, Shadow};
-use crate::protocol::{FileClass, ToBody};
+use super::lend::still_running;
+use super::state::{Call, Shadow, Thread};
+use crate::protocol::FileClass;
 
 impl Deputy {
     /// Ends every call under way: with its result if it has one, else with the kernel's word that it must be issued
@@ -24,39 +27,37 @@ impl Deputy {
     pub fn recall(&mut self) -> Result<(), TraceError> {
         self.recalled = true;
         let tids: Vec<u32> = self.threads.keys().copied().collect();
+        let mut failure = None;
         for tid in tids {
-            self.stop(tid)?;
+            match self.stop(tid) {
+                // Its end is reported, and nothing of it comes home.
+                Ok(()) | Err(TraceError::Died(_)) => {}
+                Err(error) => failure = Some(error),
+            }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Takes a recall back: calls are executed again, and signals that came meanwhile are delivered.
     pub fn go_on(&mut self) {
         self.recalled = false;
         for (tid, held) in std::mem::take(&mut self.held) {
-            let Some(thread) = self.threads.get(&tid) else { continue };
-            let Some(home) = self.processes.get(&thread.pid) else { continue };
+            let Some(mut thread) = self.threads.remove(&tid) else { continue };
             for info in held {
                 let signal = signal_number(&info);
-                if home.actions.get(&signal).is_some_and(|action| action.handler > IGNORE) {
-                    let message = ToBody::Signal(info);
-                    self.effects.push_back(Effect::Send { tid, message, tail: Bytes::new() });
+                let home = self.processes.get(&thread.pid);
+                let action = home.and_then(|home| home.actions.get(&signal));
+                if action.is_some_and(|action| action.handler > IGNORE) {
+                    self.forward_signal(&mut thread, tid, info);
                 } else {
                     // Its default action is home's kernel's. A thread that is gone needs none.
                     let _ = signal::tgkill(thread.pid, tid, signal);
                 }
             }
+            self.threads.insert(tid, thread);
         }
         let tids: Vec<u32> = self.threads.keys().copied().collect();
         tids.into_iter().for_each(|tid| self.proceed(tid));
-    }
-
-    /// The first thread of a recalled process, for work on its mappings.
-    pub fn leader(&mut self, pid: u32) -> Option<&mut Stopped> {
-        match &mut self.threads.get_mut(&pid)?.state {
-            Shadow::Parked(task) => Some(task),
-            _ => None,
-        }
     }
 
     /// Shadow threads without a body thread in the image. The last words of a thread that has ended may still be on
@@ -81,51 +82,99 @@ impl Deputy {
         shadows
     }
 
-    /// Adds the signals that were held since the recall to the threads that they were for.
+    /// The family was captured at its guest: what its threads have heard of until then, they have.
+    pub fn heard(&mut self, family: &FamilyImage) {
+        for seen in family.processes.iter().flat_map(|process| &process.threads) {
+            if let Some(thread) = self.threads.get_mut(&seen.tid) {
+                thread.unheard.retain(|(number, _)| *number > seen.signals);
+            }
+        }
+    }
+
+    /// Every body thread goes on where it was: it is told of the signals that it may not have heard of.
+    pub fn tell_all_again(&mut self) {
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        tids.into_iter().for_each(|tid| self.tell_again(tid));
+    }
+
+    /// Adds the signals that no body has heard of, and those that were held since the recall, to the threads that they
+    /// were for.
     pub fn hand_over_signals(&mut self, image: &mut ProcessImage) {
         for thread in &mut image.threads {
+            if let Some(shadow) = self.threads.get_mut(&thread.tid) {
+                thread.pending.extend(shadow.unheard.drain(..).map(|(_, info)| info));
+            }
             if let Some(held) = self.held.remove(&thread.tid) {
                 thread.pending.extend(held);
             }
         }
     }
 
-    /// A call that came too late is issued again by its own thread at home.
-    pub(super) fn send_back(&mut self, tid: u32, seq: u64) {
-        let message = ToBody::Return { seq, result: RESTART_ALWAYS, file: FileClass::Other };
-        self.effects.push_back(Effect::Send { tid, message, tail: Bytes::new() });
+    /// A call that came too late is issued again by its own thread at home. Should the family not come home after all,
+    /// its body may issue it under the same number before it hears of this: then this is the answer, since it would
+    /// take it for one, and issue the call once more.
+    pub(super) fn send_back(&mut self, thread: &mut Thread, tid: u32, seq: u64) {
+        self.answer(thread, tid, seq, RESTART_ALWAYS, FileClass::Other, Bytes::new());
+    }
+
+    pub(super) fn turn_away(&mut self, tid: u32, seq: u64) {
+        let Some(mut thread) = self.threads.remove(&tid) else { return };
+        self.send_back(&mut thread, tid, seq);
+        self.threads.insert(tid, thread);
     }
 
     fn stop(&mut self, tid: u32) -> Result<(), TraceError> {
         let Some(mut thread) = self.threads.remove(&tid) else { return Ok(()) };
         let queued: Vec<u64> = thread.outstanding().into_iter().collect();
         tracing::debug!(tid, ?queued, state = ?thread.state, last = ?thread.last.as_ref().map(|last| last.0), "recalled");
+        let mut failure = None;
         let state = match std::mem::replace(&mut thread.state, Shadow::Lost) {
             Shadow::Parked(task) => {
-                queued.into_iter().for_each(|seq| self.send_back(tid, seq));
+                queued.into_iter().for_each(|seq| self.send_back(&mut thread, tid, seq));
                 Shadow::Parked(task)
             }
-            Shadow::Dozing(task) => {
-                task.interrupt()?;
-                let (task, event) = self.waiter.next(task)?;
-                self.hold_if_signal(&task, event);
-                queued.into_iter().for_each(|seq| self.send_back(tid, seq));
-                Shadow::Parked(task)
-            }
-            Shadow::Calling(task, call) => {
-                task.interrupt()?;
-                let (task, event) = self.waiter.next(task)?;
-                if event != Event::Signal(libc::SIGTRAP) {
+            Shadow::Dozing(task) => match self.stop_of(&task) {
+                Ok(Event::Exec) => self.renewed(&thread, tid),
+                Ok(event) => {
+                    let task = task.stopped();
+                    self.job_control(&mut thread, tid, event);
                     self.hold_if_signal(&task, event);
+                    queued.into_iter().for_each(|seq| self.send_back(&mut thread, tid, seq));
+                    thread.park(task)
                 }
-                self.interrupted(&mut thread, task, call)
-            }
-            Shadow::Lost => Shadow::Lost,
+                Err(error) => {
+                    failure = Some(error);
+                    still_running(error, task, None)
+                }
+            },
+            Shadow::Calling(task, call) => match self.stop_of(&task) {
+                Ok(Event::Exec) => self.renewed(&thread, tid),
+                Ok(event) => {
+                    let task = task.stopped();
+                    self.job_control(&mut thread, tid, event);
+                    self.end_call(&mut thread, task, call, event)
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    still_running(error, task, Some(call))
+                }
+            },
+            ending @ (Shadow::Ending(_) | Shadow::Lost) => ending,
         };
         thread.state = state;
         self.threads.insert(tid, thread);
         self.proceed(tid);
-        Ok(())
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn end_call(&mut self, thread: &mut Thread, task: Stopped, call: Call, event: Event) -> Shadow {
+        if event != Event::Signal(libc::SIGTRAP) {
+            self.hold_if_signal(&task, event);
+            if go_on_at_home(&task, &call).is_err() {
+                return Shadow::Lost;
+            }
+        }
+        self.interrupted(thread, task, call)
     }
 
     /// A signal at whose delivery the thread stopped: caught or not, the program at home will see it.
@@ -138,10 +187,25 @@ impl Deputy {
     }
 }
 
+/// The interrupted call will be issued by the program itself, at home: its result must be one with which it can.
+fn go_on_at_home(task: &Stopped, call: &Call) -> Result<(), TraceError> {
+    let registers = task.registers()?;
+    let instead = match registers.rax.cast_signed() {
+        // Only the recall has interrupted it; if there is a signal after all, it ends with EINTR.
+        INTERRUPTED if leaks_interruption(u64::from(call.nr)) => RESTART_WITHOUT_HANDLER,
+        // The restart block points to a call buffer that will be gone.
+        RESTART_BLOCK if i64::from(call.nr) == libc::SYS_poll && call.anchor.is_none() => {
+            RESTART_WITHOUT_HANDLER
+        }
+        _ => return Ok(()),
+    };
+    task.set_registers(&Registers { rax: instead.cast_unsigned(), ..registers })
+}
+
 /// The first field of a `siginfo_t`.
 fn signal_number(info: &[u8]) -> i32 {
     info.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number))
 }
 
-const RESTART_ALWAYS: i64 = -513;
+const INTERRUPTED: i64 = -(libc::EINTR as i64);
 const IGNORE: u64 = 1;

@@ -1,15 +1,17 @@
 //! The plain data of deputies: where each shadow thread stands, what it has to do, what there is to tell.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::time::Instant;
 
 use bytes::Bytes;
 use migration::image::SignalAction;
-use migration::tracee::{Running, Stopped};
+use migration::sys::ptrace::Registers;
+use migration::tracee::{Running, Stopped, TraceError};
 
-use crate::protocol::ToBody;
-use crate::syscall::marshal::{Placed, Request};
+use super::slots::Slots;
+use crate::protocol::{Issue, ToBody};
+use crate::syscall::marshal::{Anchor, Placed, Request};
 
 /// A process of the family, as home keeps it.
 #[derive(Debug)]
@@ -18,8 +20,10 @@ pub struct Home {
     pub memory: File,
     /// The program's own signal actions, by number; those that are missing are the default.
     pub actions: BTreeMap<i32, SignalAction>,
-    /// Call buffers given out so far.
-    pub slots: usize,
+    /// Call buffers of its shadow threads.
+    pub(super) slots: Slots,
+    /// Pages of the program that the deputy has, too.
+    pub anchored: BTreeSet<u64>,
 }
 
 /// Where a shadow thread stands.
@@ -31,6 +35,8 @@ pub enum Shadow {
     Dozing(Running),
     /// Executing a call.
     Calling(Running, Call),
+    /// On its way into exit(2): a stop that was asked for before must not keep it.
+    Ending(Running),
     /// Gone, or about to be: its end will be reported.
     Lost,
 }
@@ -46,12 +52,36 @@ pub struct Call {
     pub first: u64,
     /// What the kernel may write, if anything.
     pub placed: Option<Placed>,
+    /// What of it lies at the program's own address.
+    pub anchor: Option<Anchor>,
+    /// How it came to be made.
+    pub issue: Issue,
+    /// When it began.
+    pub began: Instant,
+}
+
+impl Call {
+    /// A call without buffers that begins now.
+    pub(super) fn plain(seq: u64, nr: u32, first: u64) -> Call {
+        Call { seq, nr, first, placed: None, anchor: None, issue: Issue::First, began: Instant::now() }
+    }
+
+    /// The shadow thread's registers for issuing the call again with what is left of its timeout.
+    pub(super) fn with_rest(&self, registers: Registers) -> Registers {
+        let nr = i64::from(self.nr);
+        let whole_ms = registers.r10 & u64::from(u32::MAX);
+        if ![libc::SYS_epoll_wait, libc::SYS_epoll_pwait].contains(&nr) || whole_ms > INT_MAX {
+            return registers;
+        }
+        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Registers { r10: whole_ms.saturating_sub(elapsed_ms), ..registers }
+    }
 }
 
 /// Something that a shadow thread has to do.
 #[derive(Debug)]
 pub(super) enum Work {
-    Call { seq: u64, request: Request, image: Bytes },
+    Call { seq: u64, request: Request, image: Bytes, issue: Issue },
     MapFile { seq: u64, args: [u64; 6] },
     Birth { seq: u64, flags: u64, exit_signal: u32 },
     Exec { seq: u64, request: Request, image: Bytes },
@@ -63,6 +93,21 @@ pub(super) enum Work {
 }
 
 impl Work {
+    /// The number of a piece of work that has an answer, the call, its first argument and how it comes to be made.
+    pub(super) fn call(&self) -> Option<(u64, i64, u64, Issue)> {
+        match self {
+            Work::Call { seq, request, issue, .. } => {
+                Some((*seq, i64::from(request.nr), request.args[0], *issue))
+            }
+            Work::Exec { seq, request, .. } => {
+                Some((*seq, i64::from(request.nr), request.args[0], Issue::First))
+            }
+            Work::MapFile { seq, args } => Some((*seq, libc::SYS_mmap, args[0], Issue::First)),
+            Work::Birth { seq, flags, .. } => Some((*seq, libc::SYS_clone, *flags, Issue::First)),
+            _ => None,
+        }
+    }
+
     /// Whether it has an answer: such work is sent back when the family is on its way home. The rest has happened to
     /// the body already.
     pub(super) fn is_call(&self) -> bool {
@@ -80,11 +125,21 @@ pub(super) struct Thread {
     /// The body thread's signal mask.
     pub(super) mask: u64,
     pub(super) state: Shadow,
+    /// Registers that no call changes, such as the segments; read before the first one.
+    base: Option<Registers>,
     pub(super) queue: VecDeque<Work>,
     /// The last reply, for a body thread that asks again.
     pub(super) last: Option<(u64, ToBody, Bytes)>,
-    /// Interrupted because it has work.
+    /// It has made no call since the freeze: the restart block of the call that it was in is still there.
+    pub(super) keeps_block: bool,
+    /// Signals forwarded so far: the number of the last one.
+    pub(super) signals: u64,
+    /// Those that the body may not have heard of yet.
+    pub(super) unheard: VecDeque<(u64, Vec<u8>)>,
+    /// It dozes and was interrupted because it has work.
     pub(super) roused: bool,
+    /// Its call was interrupted because a signal at the guest ends it.
+    pub(super) settling: bool,
     /// Stopped by job control, and the body told so.
     pub(super) job_stopped: bool,
     pub(super) parked_at: Instant,
@@ -106,10 +161,13 @@ pub enum Effect {
     Exec {
         /// The process, and from now on the thread's id.
         pid: u32,
-        /// The thread's id before.
-        former: u32,
         /// The thread.
         task: Stopped,
+    },
+    /// A thread of the family has ended at home; what was for it goes nowhere.
+    Silent {
+        /// Which one.
+        tid: u32,
     },
     /// A process of the family has ended at home.
     Gone {
@@ -126,9 +184,14 @@ impl Thread {
             slot_mapped: true,
             mask,
             state,
+            base: None,
             queue: VecDeque::new(),
             last: None,
+            keeps_block: false,
+            signals: 0,
+            unheard: VecDeque::new(),
             roused: false,
+            settling: false,
             job_stopped: false,
             parked_at: Instant::now(),
         }
@@ -136,7 +199,20 @@ impl Thread {
 
     pub(super) fn park(&mut self, task: Stopped) -> Shadow {
         self.parked_at = Instant::now();
+        // A stop that was asked for may still come, in whatever the thread does next; there it is passed over. Were it
+        // waited for, nobody would ever ask again.
+        self.roused = false;
         Shadow::Parked(task)
+    }
+
+    /// What a call leaves of the registers; to ask the kernel each time would be one more ptrace call for each.
+    pub(super) fn base(&mut self, task: &Stopped) -> Result<Registers, TraceError> {
+        if let Some(base) = self.base {
+            return Ok(base);
+        }
+        let base = task.registers()?;
+        self.base = Some(base);
+        Ok(base)
     }
 
     /// The number of the call under way or waiting.
@@ -157,3 +233,5 @@ impl Thread {
         }
     }
 }
+
+const INT_MAX: u64 = i32::MAX as u64;

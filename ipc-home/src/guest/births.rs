@@ -38,6 +38,10 @@ impl Guest {
         let Some(thread) = self.threads.get_mut(&tid) else { return Standing::Lost };
         thread.seq += 1;
         let seq = thread.seq;
+        if !self.gives_birth() {
+            // They were told of in vain: their pids may be others' by now.
+            self.stillborn.clear();
+        }
         self.send(tid, FromBody::Birth { seq, flags: birth.flags, exit_signal }, Bytes::new());
         waits(task, Trapped::Birth(Box::new(birth)))
     }
@@ -152,6 +156,8 @@ impl Guest {
             uffd: Rc::clone(&uffd),
             listener: Rc::clone(&process.listener),
             from_home: process.from_home.clone(),
+            borrows_memory: !own_memory,
+            written: if own_memory { process.written.forked() } else { process.written.clone() },
             fetching: BTreeMap::new(),
             forked_uffd: None,
             ending: false,
@@ -160,6 +166,16 @@ impl Guest {
             self.effects.push_back(Effect::Serve { pid, uffd });
         }
         self.processes.insert(pid, child);
+        if self.stillborn.remove(&pid) {
+            self.end(pid);
+        }
+    }
+
+    /// Whether some thread is in the middle of a clone.
+    pub(super) fn gives_birth(&self) -> bool {
+        self.threads.values().any(|thread| {
+            thread.birth.is_some() || matches!(thread.standing, Standing::Trapped(_, Trapped::Birth(_)))
+        })
     }
 }
 

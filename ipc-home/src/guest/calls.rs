@@ -1,22 +1,22 @@
 //! Calls that home executes: gathered from the body, answered to the body.
 
-use std::os::fd::AsFd;
+use std::ops::Range;
 
 use bytes::Bytes;
-use migration::image::SignalAction;
+use migration::image::{Backing, Rest, SignalAction};
+use migration::layout::{self, Side};
 use migration::procfs;
-use migration::sys::ptrace::{NO_CALL, Registers, Resume};
-use migration::sys::seccomp::{self, Answer, Notification};
+use migration::sys::ptrace::{NO_CALL, RESTART_ALWAYS, RESTART_WITHOUT_HANDLER, Registers, Resume};
+use migration::sys::seccomp::{Answer, Notification};
 use migration::tracee::{Running, Stopped, TraceError};
 
+use super::answers::is_interrupted;
 use super::memory::View;
 use super::state::{BodyProcess, Kind, Standing, Trapped, Waiting};
 use super::{Guest, low_i32, running, waits};
-use crate::protocol::{FileClass, FromBody};
+use crate::protocol::{FromBody, Issue};
 use crate::syscall::classify::classify;
-use crate::syscall::marshal::{
-    BadReply, FileKind, GatherError, Memory, Next, Plan, Request, gather, gather_piece,
-};
+use crate::syscall::marshal::{GatherError, Memory, Plan, Request, gather, gather_piece};
 use crate::syscall::name;
 use crate::syscall::vocabulary::{Class, Special};
 
@@ -34,12 +34,17 @@ impl Guest {
             return;
         };
         thread.mask_in_call = None;
+        thread.interrupted_at_home = false;
         if self.freezing {
             // Its stop is on the way: the call is issued again where the family goes on.
             let next = self.answer(tid, task, id, Answer::Return(RESTART_ALWAYS));
             return self.stand(tid, next);
         }
-        let call = Waiting { notification: id, nr, args, kind: Kind::Gathering(0) };
+        let again = thread.again.take_if(|again| again.nr == nr && again.args == args);
+        let is_again = again.is_some();
+        let (rest, moved) = again.map_or((Rest::Whole, 0), |again| (again.rest, again.moved));
+        let kind = Kind::Gathering(0);
+        let call = Waiting { notification: id, nr, args, kind, file: None, is_again, rest, moved };
         let next = match classify(nr, &args) {
             Class::Refuse(errno) => {
                 *self.refused.entry(name(nr)).or_default() += 1;
@@ -56,22 +61,27 @@ impl Guest {
                 self.answer(tid, task, id, Answer::Return(-i64::from(libc::ENOMEM)))
             }
             Class::Special(Special::Mremap) => self.answer(tid, task, id, Answer::Continue),
-            _ => self.forward(tid, task, call, 0),
+            _ => self.forward(tid, task, call),
         };
         self.stand(tid, next);
     }
 
-    /// Sends a call, or its piece behind the first `from` bytes.
-    fn forward(&mut self, tid: u32, task: Running, call: Waiting, from: u64) -> Standing {
+    /// Sends a call, or its piece behind the bytes that were moved before.
+    pub(super) fn forward(&mut self, tid: u32, task: Running, call: Waiting) -> Standing {
         let Some(process) = self.process_of(tid) else { return Standing::Lost };
         let view = View::of(process);
-        let gathered = if from == 0 {
-            gather(call.nr, &call.args, &view)
-        } else {
-            gather_piece(call.nr, &call.args, from, &view)
-        };
+        let gathered = gather_piece(call.nr, &with_rest(call.nr, call.args, call.rest), call.moved, &view);
         let missing = view.missing();
         let mask = mask_argument(call.nr, &call.args, &view);
+        if let Some(mask) = mask
+            && self.has_pending(tid, mask)
+        {
+            // Home does not know of a signal that is here already; this call is what lets it in.
+            if let Some(thread) = self.threads.get_mut(&tid) {
+                thread.deliver_under = Some(mask);
+            }
+            return self.answer(tid, task, call.notification, Answer::Return(RESTART_WITHOUT_HANDLER));
+        }
         match gathered {
             Ok(Plan { request, image, scatter, split }) => {
                 let kind = if matches!(classify(call.nr, &call.args), Class::Special(Special::Mirror)) {
@@ -82,7 +92,13 @@ impl Guest {
                 if let Some(thread) = self.threads.get_mut(&tid) {
                     thread.mask_in_call = mask;
                 }
-                self.ask(tid, request, image.into());
+                let goes_on_at_home = request.anchor.is_some() || !leaves_pointer(call.nr, &call.args);
+                let issue = match call.rest {
+                    Rest::AtHome if goes_on_at_home => Issue::Resumed,
+                    _ if call.is_again => Issue::Again,
+                    _ => Issue::First,
+                };
+                self.ask(tid, request, image.into(), issue);
                 Standing::Waiting(task, Waiting { kind, ..call })
             }
             Err(_) if let Some(page) = missing => {
@@ -94,129 +110,57 @@ impl Guest {
         }
     }
 
+    /// Whether a signal that this mask lets through waits for the thread here.
+    fn has_pending(&self, tid: u32, mask: u64) -> bool {
+        let Some(thread) = self.threads.get(&tid) else { return false };
+        let Some(process) = self.processes.get(&thread.pid) else { return false };
+        let task = format!("{}/task/{}", process.outer, thread.outer);
+        let waits = |key| procfs::signal_set(&task, key).unwrap_or(0);
+        (waits("SigPnd") | waits("ShdPnd")) & !mask != 0
+    }
+
     fn refuse(&mut self, tid: u32, task: Running, notification: u64, error: GatherError) -> Standing {
         self.answer(tid, task, notification, Answer::Return(-i64::from(error.errno())))
     }
 
-    fn ask(&mut self, tid: u32, request: Request, image: Bytes) {
+    fn ask(&mut self, tid: u32, request: Request, image: Bytes, issue: Issue) {
         self.calls += 1;
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         thread.seq += 1;
         let seq = thread.seq;
-        self.send(tid, FromBody::Call { seq, request }, image);
+        self.send(tid, FromBody::Call { seq, request, issue }, image);
     }
 
     /// Tries again what had to wait for a page.
     pub(super) fn again(&mut self, tid: u32) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         let next = match std::mem::replace(&mut thread.standing, Standing::Lost) {
-            Standing::Waiting(task, call) => self.forward(tid, task, call, 0),
+            Standing::Waiting(task, call) => self.forward(tid, task, call),
             Standing::Trapped(task, Trapped::ExecStrings(_)) => match task.registers() {
                 Ok(registers) => self.execute(tid, task, &registers),
                 Err(_) => Standing::Lost,
             },
+            Standing::Trapped(task, Trapped::Unsettled(signal, _)) => self.settle(tid, task, signal),
             other => other,
         };
         self.stand(tid, next);
     }
 
-    /// Home's answer.
-    pub(super) fn returned(&mut self, tid: u32, seq: u64, result: i64, file: FileClass, tail: &Bytes) {
-        self.call_bytes += tail.len() as u64;
-        let Some(thread) = self.threads.get_mut(&tid) else { return };
-        if thread.seq != seq {
-            tracing::warn!(tid, seq, expected = thread.seq, "an answer to another call");
-            return;
+    /// A thread whose call a signal took back before it was read here has executed nothing, and calls that never wait
+    /// must not fail with EINTR: it issues the call again whatever the signal's action says.
+    pub(super) fn reissue_unread(&mut self, tid: u32, task: &Stopped) -> Result<(), TraceError> {
+        let registers = task.registers()?;
+        if !is_interrupted(&registers)
+            || self.threads.get(&tid).is_none_or(|thread| thread.interrupted_at_home)
+        {
+            return Ok(());
         }
-        let next = match std::mem::replace(&mut thread.standing, Standing::Lost) {
-            Standing::Waiting(task, call) => self.complete(tid, task, call, result, file, tail),
-            Standing::Trapped(task, what) => self.complete_trap(tid, task, what, result),
-            Standing::Still(task) => self.complete_still(tid, task, result, tail),
-            Standing::Running(task) if thread.in_flight.is_some() => {
-                thread.early_answer = Some((result, tail.clone()));
-                Standing::Running(task)
+        match u32::try_from(registers.orig_rax) {
+            Ok(nr) if !matches!(classify(nr, &arguments(&registers)), Class::Local) => {
+                task.set_registers(&Registers { rax: RESTART_ALWAYS.cast_unsigned(), ..registers })
             }
-            other => other,
-        };
-        self.stand(tid, next);
-    }
-
-    fn complete(
-        &mut self,
-        tid: u32,
-        task: Running,
-        call: Waiting,
-        result: i64,
-        file: FileClass,
-        tail: &Bytes,
-    ) -> Standing {
-        let id = call.notification;
-        match &call.kind {
-            Kind::Gathering(_) => Standing::Waiting(task, call),
-            Kind::Mirrored if result >= 0 => self.answer(tid, task, id, Answer::Continue),
-            Kind::Mirrored => self.answer(tid, task, id, Answer::Return(result)),
-            // A signal came in between: it is queued, and there may be more.
-            Kind::Synced if is_restart(result) => self.sync(tid, task, call),
-            Kind::Synced => self.answer(tid, task, id, Answer::Continue),
-            Kind::Forwarded { scatter, split } => {
-                let Some(process) = self.process_of(tid) else { return Standing::Lost };
-                let applied = scatter.apply(result, tail, &View::of(process));
-                let result = match applied {
-                    Ok(result) => result,
-                    Err(error) => self.bad_reply(tid, error),
-                };
-                if let Some(split) = split
-                    && !is_restart(result)
-                {
-                    match split.next(result, kind_of(file)) {
-                        Next::Piece(from) => return self.forward(tid, task, call, from),
-                        Next::Done(result) => return self.answer(tid, task, id, Answer::Return(result)),
-                    }
-                }
-                self.answer(tid, task, id, Answer::Return(result))
-            }
+            _ => Ok(()),
         }
-    }
-
-    fn bad_reply(&self, tid: u32, error: BadReply) -> i64 {
-        tracing::error!(tid, %error, "home's reply does not fit the call");
-        -i64::from(libc::EIO)
-    }
-
-    /// The answer to a thread that is frozen meanwhile: its registers say how the call ended.
-    pub(super) fn complete_still(&mut self, tid: u32, task: Stopped, result: i64, tail: &Bytes) -> Standing {
-        let Some(thread) = self.threads.get_mut(&tid) else { return Standing::Lost };
-        let Some(scatter) = thread.in_flight.take() else { return Standing::Still(task) };
-        let nr = task.registers().map_or(0, |registers| registers.orig_rax);
-        let Some(process) = self.process_of(tid) else { return Standing::Lost };
-        let result = match scatter.apply(result, tail, &View::of(process)) {
-            Ok(result) => result,
-            Err(error) => self.bad_reply(tid, error),
-        };
-        if let Ok(before) = task.registers() {
-            let after = settled(&before, nr, result);
-            if task.set_registers(&after).is_err() {
-                return Standing::Lost;
-            }
-        }
-        Standing::Still(task)
-    }
-
-    /// Answers a notification. A restart code needs a stop in which the kernel can act on it.
-    pub(super) fn answer(&mut self, tid: u32, task: Running, id: u64, answer: Answer) -> Standing {
-        let answer = match answer {
-            Answer::Return(RESTART_BLOCK) => Answer::Return(-i64::from(libc::EINTR)),
-            other => other,
-        };
-        let Some(thread) = self.threads.get(&tid) else { return Standing::Lost };
-        let restarts = matches!(answer, Answer::Return(result) if is_restart(result));
-        if (restarts || thread.deliver_under.is_some()) && task.interrupt().is_err() {
-            return Standing::Lost;
-        }
-        let Some(process) = self.processes.get(&thread.pid) else { return Standing::Lost };
-        // ENOENT: the caller was killed; its end will be reported.
-        let _ = seccomp::answer(process.listener.as_fd(), id, answer);
-        Standing::Running(task)
     }
 
     fn mirror_action(&mut self, tid: u32, args: &[u64; 6]) {
@@ -256,10 +200,17 @@ impl Guest {
         self.sync(tid, task, call)
     }
 
-    fn sync(&mut self, tid: u32, task: Running, call: Waiting) -> Standing {
+    pub(super) fn sync(&mut self, tid: u32, task: Running, call: Waiting) -> Standing {
         let nr = u32::try_from(libc::SYS_getppid).unwrap_or(0);
-        let request = Request { nr, args: [0; 6], fixups: Vec::new(), slot_bytes: 0, outputs: Vec::new() };
-        self.ask(tid, request, Bytes::new());
+        let request = Request {
+            nr,
+            args: [0; 6],
+            fixups: Vec::new(),
+            slot_bytes: 0,
+            outputs: Vec::new(),
+            anchor: None,
+        };
+        self.ask(tid, request, Bytes::new(), Issue::First);
         Standing::Waiting(task, Waiting { kind: Kind::Synced, ..call })
     }
 
@@ -287,29 +238,26 @@ impl Guest {
         }
     }
 
-    fn complete_trap(&mut self, tid: u32, task: Stopped, what: Trapped, result: i64) -> Standing {
-        let Ok(registers) = task.registers() else { return Standing::Lost };
-        if is_restart(result) {
-            // Home has a signal, which is here already: its handler runs first, then the call is made again.
-            return running(before_call(task, &registers).and_then(|task| task.resume(Resume::Cont, 0)));
-        }
-        match what {
-            Trapped::Exec | Trapped::ExecStrings(_) => skip(task, &registers, result),
-            Trapped::Birth(birth) => self.birth_granted(tid, task, *birth, result),
-            Trapped::Map { addr, length, at_exit } => {
-                self.mapped_at_home(tid, task, addr, length, at_exit, result)
-            }
-        }
-    }
-
     pub(super) fn process_of(&self, tid: u32) -> Option<&BodyProcess> {
         self.processes.get(&self.threads.get(&tid)?.pid)
     }
 
-    fn touches_home(&self, tid: u32, start: u64, length: u64) -> bool {
-        self.process_of(tid).is_some_and(|process| {
-            process.from_home.iter().any(|range| range.start < start + length && start < range.end)
-        })
+    fn touches_home(&mut self, tid: u32, start: u64, length: u64) -> bool {
+        let Some(pid) = self.threads.get(&tid).map(|thread| thread.pid) else { return false };
+        let Some(process) = self.processes.get_mut(&pid) else { return false };
+        let touches = |ranges: &[Range<u64>]| {
+            ranges.iter().any(|range| range.start < start.saturating_add(length) && start < range.end)
+        };
+        if !touches(&process.from_home) {
+            return false;
+        }
+        // The body unmaps by itself, so what is known may be out of date.
+        let side = Side::Guest { own: vec![self.foothold.range()] };
+        if let Ok((layout, _)) = layout::read(process.outer, &side) {
+            let home = layout.vmas.iter().filter(|vma| vma.backing == Backing::Home);
+            process.from_home = home.map(|vma| vma.start..vma.end).collect();
+        }
+        touches(&process.from_home)
     }
 
     pub(super) fn stand(&mut self, tid: u32, standing: Standing) {
@@ -335,15 +283,21 @@ pub(super) fn before_call(task: Stopped, registers: &Registers) -> Result<Stoppe
     Ok(task)
 }
 
-/// The registers of a frozen thread whose call has ended, or must be issued again.
-fn settled(before: &Registers, nr: u64, result: i64) -> Registers {
-    let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&nr.cast_signed());
-    match result {
-        // The rest of a sleep is kept by the shadow thread's own restart block.
-        RESTART_BLOCK if sleeps => Registers { rax: result.cast_unsigned(), orig_rax: nr, ..*before },
-        RESTART_BLOCK => Registers { rax: RESTART_ALWAYS.cast_unsigned(), orig_rax: nr, ..*before },
-        _ if is_restart(result) => Registers { rax: result.cast_unsigned(), orig_rax: nr, ..*before },
-        _ => Registers { rax: result.cast_unsigned(), orig_rax: NO_CALL, ..*before },
+/// The arguments with what is left of the timeout, where it is an argument by itself.
+fn with_rest(nr: u32, args: [u64; 6], rest: Rest) -> [u64; 6] {
+    let mut left = args;
+    if let (Rest::Left(ns), libc::SYS_epoll_wait | libc::SYS_epoll_pwait) = (rest, i64::from(nr)) {
+        left[3] = ns.div_ceil(NS_PER_MS);
+    }
+    left
+}
+
+/// Whether the kernel keeps a pointer to the program's memory in the restart block of this call.
+fn leaves_pointer(nr: u32, args: &[u64; 6]) -> bool {
+    match i64::from(nr) {
+        libc::SYS_poll | libc::SYS_nanosleep => args[1] != 0,
+        libc::SYS_clock_nanosleep => args[3] != 0,
+        _ => true,
     }
 }
 
@@ -368,20 +322,6 @@ pub(super) fn arguments(registers: &Registers) -> [u64; 6] {
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9]
 }
 
-fn kind_of(file: FileClass) -> FileKind {
-    match file {
-        FileClass::Regular => FileKind::Regular,
-        FileClass::Stream => FileKind::Stream,
-        FileClass::Other => FileKind::Other,
-    }
-}
-
-/// The codes by which the kernel asks itself for a restart.
-fn is_restart(result: i64) -> bool {
-    (RESTART_BLOCK..=-512).contains(&result)
-}
-
 /// Of the instruction.
 const SYSCALL_BYTES: u64 = 2;
-const RESTART_BLOCK: i64 = -516;
-const RESTART_ALWAYS: i64 = -513;
+const NS_PER_MS: u64 = 1_000_000;

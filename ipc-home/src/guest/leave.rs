@@ -3,14 +3,17 @@
 use std::os::fd::AsFd;
 
 use migration::freeze::{Frozen, FrozenThread};
-use migration::sys::ptrace::SigInfo;
+use migration::image::{Rest, ThreadImage};
+use migration::sys::ptrace::{RESTART_ALWAYS, RESTART_BLOCK, RESTART_WITHOUT_HANDLER, Registers, SigInfo};
 use migration::sys::seccomp::{self, Answer};
 use migration::sys::wait::Event;
-use migration::tracee::{Stopped, TraceError};
+use migration::tracee::{Running, Stopped, TraceError};
+use migration::waits::Waits;
 
 use super::Guest;
 use super::calls::before_call;
-use super::state::{Kind, Standing};
+use super::state::{Again, InFlight, Kind, Standing, Waiting};
+use crate::protocol::FileClass;
 
 impl Guest {
     /// True while some thread is in the middle of something that must end first: a clone, an exec, a mapping.
@@ -24,9 +27,26 @@ impl Guest {
                     | Standing::Mapping(..)
                     | Standing::Entering(..)
                     | Standing::Arriving(_) => true,
-                    Standing::Waiting(_, call) => !matches!(call.kind, Kind::Forwarded { split: None, .. }),
+                    Standing::Waiting(_, call) => !matches!(call.kind, Kind::Forwarded { .. }),
                     _ => false,
                 }
+        })
+    }
+
+    /// Threads in a call that is made in pieces. Such a call can be stopped between any two bytes; but a program that
+    /// is on its way home is then told of the bytes that were moved so far, so it is better left to end.
+    #[must_use]
+    pub fn transfers(&self) -> Transfers {
+        let calls = self.threads.values().filter_map(|thread| match &thread.standing {
+            Standing::Waiting(_, call) if matches!(call.kind, Kind::Forwarded { split: Some(_), .. }) => {
+                Some(call.file)
+            }
+            _ => None,
+        });
+        calls.fold(Transfers::None, |all, file| match file {
+            Some(FileClass::Regular) => Transfers::Unblocked,
+            _ if all == Transfers::None => Transfers::MayBlock,
+            _ => all,
         })
     }
 
@@ -34,22 +54,26 @@ impl Guest {
     /// may be in the kernel for a page that has yet to be fetched.
     ///
     /// Calls under way stay under way at home: their threads will issue them again, under the same number, unless home
-    /// answers first.
+    /// answers first. A call in pieces goes on behind the last one, except at home, where its own thread issues calls:
+    /// there it ends with what was moved so far.
     ///
     /// # Errors
     /// When a thread is gone in an unexpected way.
-    pub fn freeze(&mut self) -> Result<(), TraceError> {
+    pub fn freeze(&mut self, to_home: bool) -> Result<(), TraceError> {
         self.freezing = true;
+        self.going_home = to_home;
         for thread in self.threads.values_mut() {
             match std::mem::replace(&mut thread.standing, Standing::Lost) {
                 Standing::Running(task) => {
-                    task.interrupt()?;
+                    interrupt(&task)?;
                     thread.standing = Standing::Running(task);
                 }
                 Standing::Waiting(task, call) => {
-                    task.interrupt()?;
-                    if let Kind::Forwarded { scatter, .. } = call.kind {
-                        thread.in_flight = Some(scatter);
+                    interrupt(&task)?;
+                    if let Kind::Forwarded { scatter, split } = call.kind {
+                        thread.in_flight = Some(InFlight { scatter, split });
+                        let Waiting { nr, args, moved, .. } = call;
+                        thread.again = Some(Again { nr, args, rest: Rest::Whole, moved });
                     }
                     if let Some(process) = self.processes.get(&thread.pid) {
                         let restart = Answer::Return(RESTART_ALWAYS);
@@ -79,7 +103,9 @@ impl Guest {
                     thread.held_signal = held;
                 }
                 match thread.early_answer.take() {
-                    Some((result, tail)) => self.complete_still(tid, task, result, &tail),
+                    Some((result, file, tail)) => {
+                        self.complete_still(tid, task, self.going_home, (result, file, &tail))
+                    }
                     None => Standing::Still(task),
                 }
             }
@@ -100,6 +126,13 @@ impl Guest {
         threads.map(|(tid, thread)| (*tid, thread.seq)).collect()
     }
 
+    /// Where each thread stands, for logs.
+    #[must_use]
+    pub fn standings(&self) -> Vec<String> {
+        let all = self.threads.iter();
+        all.map(|(tid, thread)| format!("{tid} of {}: {:?}", thread.pid, thread.standing)).collect()
+    }
+
     /// Lends the threads of a frozen process to whoever captures it.
     pub fn lend(&mut self, pid: u32) -> Option<Frozen> {
         let outer = self.processes.get(&pid)?.outer;
@@ -113,7 +146,7 @@ impl Guest {
                 threads.push(FrozenThread { task, signal: thread.held_signal.take() });
             }
         }
-        Some(Frozen { pid: outer, threads })
+        Some(Frozen { pid: outer, threads, waits: Waits::default() })
     }
 
     /// Takes the threads back.
@@ -127,26 +160,65 @@ impl Guest {
         }
     }
 
-    /// The id at home of a thread that the warden sees under `outer`, and the number of its last complete call: one
-    /// that is under way will be issued again under the number it has.
-    #[must_use]
-    pub fn thread_at_home(&self, outer: u32) -> Option<(u32, u64)> {
-        let tid = *self.by_outer.get(&outer)?;
-        let thread = self.threads.get(&tid)?;
-        Some((tid, thread.seq - u64::from(thread.in_flight.is_some())))
+    /// Adds to the image of a thread what only its guest knows: its id at home, and how far it is in its calls. One
+    /// that is under way will be issued again under the number it has. From now on signals are for the next guest.
+    pub fn complete_image(&mut self, seen: &mut ThreadImage) {
+        self.captured = true;
+        let Some(&tid) = self.by_outer.get(&seen.tid) else { return };
+        let Some(thread) = self.threads.get(&tid) else { return };
+        seen.tid = tid;
+        seen.calls = thread.seq - u64::from(thread.in_flight.is_some());
+        seen.signals = thread.signals;
+        if let Some(again) = thread.again {
+            (seen.rest, seen.moved) = (again.rest, again.moved);
+        }
     }
 
     /// Lets a frozen family go on here after all. Calls in flight are issued again under their numbers.
     pub fn thaw(&mut self) {
         self.freezing = false;
+        self.captured = false;
         for thread in self.threads.values_mut() {
             thread.early_answer = None;
             if thread.in_flight.take().is_some() {
                 thread.seq -= 1;
             }
+            if let Standing::Still(task) = &thread.standing {
+                // A thread that is gone is reported.
+                let _ = stay_interrupted(task);
+            }
         }
         self.start();
     }
+}
+
+/// Asks a thread to stop; one that is gone will be reported.
+fn interrupt(task: &Running) -> Result<(), TraceError> {
+    match task.interrupt() {
+        Err(TraceError::Died(_)) => Ok(()),
+        other => other,
+    }
+}
+
+/// A thread that was to go on with a restart block at home makes its call again here.
+fn stay_interrupted(task: &Stopped) -> Result<(), TraceError> {
+    let registers = task.registers()?;
+    let at_home = [libc::SYS_poll, libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
+    if registers.rax.cast_signed() == RESTART_BLOCK && at_home.contains(&registers.orig_rax.cast_signed()) {
+        task.set_registers(&Registers { rax: RESTART_WITHOUT_HANDLER.cast_unsigned(), ..registers })?;
+    }
+    Ok(())
+}
+
+/// Whether calls in pieces are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfers {
+    /// None.
+    None,
+    /// Some, and one of them may wait for a peer without end.
+    MayBlock,
+    /// Some, and one of them of a file, which ends by itself.
+    Unblocked,
 }
 
 /// A thread that stopped before a filtered call stands before its `syscall` instruction again; a signal that was about
@@ -169,5 +241,3 @@ fn backed_up(
         _ => Ok((task, None)),
     }
 }
-
-const RESTART_ALWAYS: i64 = -513;

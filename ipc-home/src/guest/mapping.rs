@@ -4,6 +4,7 @@
 //! the deputy; the pages are fetched when they are touched.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use migration::remote::Remote;
@@ -93,7 +94,8 @@ impl Guest {
         if refused && !at_exit {
             return skip(task, &registers, result);
         }
-        let Ok(mut remote) = Remote::trapping(&self.waiter, task, self.foothold.code()) else {
+        let waiter = Rc::clone(&self.waiter);
+        let Ok(mut remote) = Remote::trapping(&waiter, task, self.foothold.code()) else {
             return Standing::Lost;
         };
         let done = if refused {
@@ -104,8 +106,16 @@ impl Guest {
             let flags = PRIVATE | ANONYMOUS | FIXED;
             remote.must("mapping", libc::SYS_mmap, [addr, length, registers.rdx, flags, u64::MAX, 0])
         };
-        let Ok(task) = done.and_then(|_| remote.leave()) else { return Standing::Lost };
-        if !refused && !self.watch(tid, addr, length) {
+        let watched = refused || done.is_ok() && self.watch(tid, addr, length);
+        // Whoever reads the body's memory for a move may have read here a moment ago, and that leaves pages of zeros.
+        let clean = match &done {
+            Ok(_) if !refused => {
+                remote.must("beginning without pages", libc::SYS_madvise, [addr, length, DROP, 0, 0, 0])
+            }
+            _ => done,
+        };
+        let Ok(task) = clean.and_then(|_| remote.leave()) else { return Standing::Lost };
+        if !watched {
             return skip(task, &registers, -i64::from(libc::ENOMEM));
         }
         if at_exit && !refused {
@@ -122,9 +132,11 @@ impl Guest {
         for (start, fetching) in &mut process.fetching {
             fetching.outdated |= *start < addr + length && addr < fetching.end;
         }
-        uffd::register(process.uffd.as_fd(), addr, length, Watch::MissingAndWrites)
+        let watched = uffd::register(process.uffd.as_fd(), addr, length, Watch::MissingAndWrites)
             .inspect_err(|errno| tracing::error!(pid, addr, length, %errno, "a mapping cannot be watched"))
-            .is_ok()
+            .is_ok();
+        process.written.renew(addr..addr + length);
+        watched
     }
 }
 
@@ -143,6 +155,7 @@ fn refusal(protection: u64, flags: u64) -> Option<(&'static str, i32)> {
     }
 }
 
+const DROP: u64 = libc::MADV_DONTNEED as u64;
 const PAGE: u64 = 4096;
 const WRITE: u64 = libc::PROT_WRITE as u64;
 const SHARED: u64 = libc::MAP_SHARED as u64;

@@ -126,7 +126,11 @@ impl Guest {
             let addr = start + index as u64 * PAGE;
             // A page that is there already or unmapped, or that belonged to a former mapping of these addresses, is
             // not put in place: whoever waits is woken and asks again if it has to.
-            if outdated || uffd::copy(process.uffd.as_fd(), addr, page, true).is_err() {
+            let supplied = !outdated
+                && process
+                    .written
+                    .supply(addr..addr + PAGE, || uffd::copy(process.uffd.as_fd(), addr, page, true).is_ok());
+            if !supplied {
                 let _ = uffd::wake(process.uffd.as_fd(), addr, PAGE);
             }
         }
@@ -143,7 +147,9 @@ impl Guest {
                 Standing::Waiting(_, call) => {
                     matches!(call.kind, Kind::Gathering(page) if (start..end).contains(&page))
                 }
-                Standing::Trapped(_, Trapped::ExecStrings(page)) => (start..end).contains(page),
+                Standing::Trapped(_, Trapped::ExecStrings(page) | Trapped::Unsettled(_, page)) => {
+                    (start..end).contains(page)
+                }
                 _ => false,
             })
             .map(|(tid, _)| *tid)

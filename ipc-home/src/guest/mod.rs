@@ -12,6 +12,7 @@
 //! Nothing here waits for the network: each method does what can be done now and leaves what there is to say in
 //! [`Guest::take`].
 
+mod answers;
 mod births;
 mod calls;
 mod leave;
@@ -20,6 +21,7 @@ mod memory;
 mod signals;
 mod state;
 
+pub use leave::Transfers;
 pub use state::{BodyProcess, Effect};
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -34,9 +36,10 @@ use migration::sys::ptrace::Resume;
 use migration::sys::wait::Event;
 use migration::sys::{pidfd, signal};
 use migration::tracee::{Running, Stopped, Waiter};
+use migration::tracking::SharedWritten;
 
 use crate::protocol::{FromBody, ToBody};
-use state::{Standing, Thread, Trapped};
+use state::{Again, Standing, Thread, Trapped};
 
 /// All bodies of one family at this node.
 #[derive(Debug)]
@@ -55,8 +58,14 @@ pub struct Guest {
     call_bytes: u64,
     births: u64,
     cookies: i32,
+    /// Processes whose deputy was gone before home's answer to their birth was here.
+    stillborn: HashSet<u32>,
     /// Every thread that stops stays so.
     freezing: bool,
+    /// The family's image is on its way: what comes now is for the next guest.
+    captured: bool,
+    /// It goes home from here.
+    going_home: bool,
     signals: HashMap<i32, migration::sys::ptrace::SigInfo>,
 }
 
@@ -71,6 +80,7 @@ impl Guest {
             threads: HashMap::new(),
             by_outer: HashMap::new(),
             early: HashSet::new(),
+            stillborn: HashSet::new(),
             effects: VecDeque::new(),
             refused: BTreeMap::new(),
             calls: 0,
@@ -78,6 +88,8 @@ impl Guest {
             births: 0,
             cookies: 0,
             freezing: false,
+            captured: false,
+            going_home: false,
             signals: HashMap::new(),
         }
     }
@@ -93,6 +105,8 @@ impl Guest {
             uffd: Rc::new(body.vessel.uffd),
             listener: Rc::new(body.listener),
             from_home: home.map(|vma| vma.start..vma.end).collect(),
+            borrows_memory: false,
+            written: SharedWritten::default(),
             fetching: BTreeMap::new(),
             forked_uffd: None,
             ending: false,
@@ -102,21 +116,33 @@ impl Guest {
         self.processes.insert(pid, process);
         for thread in body.threads {
             let tid = thread.tid;
-            let seq = image.threads.iter().find(|seen| seen.tid == tid).map_or(0, |seen| seen.calls);
-            self.by_outer.insert(thread.task.tid(), tid);
+            let (outer, seen) = (thread.task.tid(), image.threads.iter().find(|seen| seen.tid == tid));
+            self.by_outer.insert(outer, tid);
             self.effects.push_back(Effect::Attach { pid, tid });
-            self.threads.insert(tid, Thread::new(pid, thread.task.tid(), seq, Standing::Still(thread.task)));
+            let seq = seen.map_or(0, |seen| seen.calls);
+            let mut adopted = Thread::new(pid, outer, seq, Standing::Still(thread.task));
+            if let Some(seen) = seen {
+                adopted.interrupted_at_home = answers::is_interrupted(&seen.registers);
+                adopted.again = Again::of(&seen.registers, seen.rest, seen.moved);
+                adopted.signals = seen.signals;
+            }
+            self.threads.insert(tid, adopted);
         }
     }
 
     /// Lets every thread that stands still run.
     pub fn start(&mut self) {
-        for thread in self.threads.values_mut() {
+        let tids: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            let Some(thread) = self.threads.get_mut(&tid) else { continue };
             if matches!(thread.standing, Standing::Still(_))
                 && let Standing::Still(task) = std::mem::replace(&mut thread.standing, Standing::Lost)
             {
-                let signal = thread.held_signal.take().map_or(0, |info| info.signo());
-                thread.standing = running(task.resume(Resume::Cont, signal));
+                let standing = match thread.held_signal.take() {
+                    Some(info) => self.settle(tid, task, info.signo()),
+                    None => running(task.resume(Resume::Cont, 0)),
+                };
+                self.stand(tid, standing);
             }
         }
     }
@@ -156,7 +182,16 @@ impl Guest {
             process.ending = true;
             // A body that is gone already needs no end.
             let _ = pidfd::send_signal(process.pidfd.as_fd(), libc::SIGKILL);
+        } else if self.gives_birth() {
+            // What home says of births comes on other streams and may be later.
+            self.stillborn.insert(pid);
         }
+    }
+
+    /// Whether a process is on its way to its end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.processes.values().any(|process| process.ending)
     }
 
     /// A message of a shadow thread.
@@ -165,7 +200,7 @@ impl Guest {
         let outer = self.processes.get(&thread.pid).map(|process| process.outer);
         match message {
             ToBody::Return { seq, result, file } => self.returned(tid, seq, result, file, tail),
-            ToBody::Signal(info) => self.signal(tid, &info),
+            ToBody::Signal { number, info } => self.signal(tid, number, &info),
             ToBody::Stop => {
                 let _ = outer.map(|outer| signal::kill(outer, libc::SIGSTOP));
             }
@@ -202,6 +237,9 @@ impl Guest {
     }
 
     fn stopped(&mut self, tid: u32, task: Stopped, event: Event) -> Standing {
+        if matches!(event, Event::Signal(_) | Event::Stop(_)) && self.reissue_unread(tid, &task).is_err() {
+            return Standing::Lost;
+        }
         if self.freezing {
             return self.hold(tid, task, event);
         }
@@ -250,6 +288,7 @@ impl Guest {
         let Some(process) = self.processes.get(&pid) else { return };
         if process.outer != outer {
             self.threads.remove(&tid);
+            self.effects.push_back(Effect::Silent { tid });
             return;
         }
         if let Event::Killed(number) = event
@@ -258,6 +297,8 @@ impl Guest {
             self.send(tid, FromBody::ProcessKilled(number), Bytes::new());
         }
         self.processes.remove(&pid);
+        let gone = self.threads.iter().filter(|(_, thread)| thread.pid == pid);
+        self.effects.extend(gone.map(|(tid, _)| Effect::Silent { tid: *tid }));
         self.threads.retain(|_, thread| thread.pid != pid);
         for lender in self.threads.values_mut().filter(|thread| thread.lends_memory_to == Some(pid)) {
             lender.lends_memory_to = None;

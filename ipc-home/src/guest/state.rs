@@ -7,10 +7,14 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use migration::image::Rest;
 use migration::sys::ptrace::{Registers, SigInfo};
 use migration::tracee::{Running, Stopped};
+use migration::tracking::SharedWritten;
 
-use crate::protocol::FromBody;
+use super::answers::is_restart;
+use super::calls::arguments;
+use crate::protocol::{FileClass, FromBody};
 use crate::syscall::marshal::{Scatter, Split};
 
 /// A process of the family, as the guest keeps it.
@@ -28,6 +32,10 @@ pub struct BodyProcess {
     pub listener: Rc<OwnedFd>,
     /// Ranges whose missing pages home has; some may be unmapped by now.
     pub from_home: Vec<Range<u64>>,
+    /// Its memory is that of the process which made it.
+    pub borrows_memory: bool,
+    /// What looks at its pages must remember of home's mappings.
+    pub written: SharedWritten,
     /// Pages that home was asked for, by the first one's address.
     pub(super) fetching: BTreeMap<u64, Fetching>,
     /// The child's descriptor, between a fork's two reports.
@@ -73,6 +81,39 @@ pub(super) struct Waiting {
     pub(super) nr: u32,
     pub(super) args: [u64; 6],
     pub(super) kind: Kind,
+    /// What its descriptor is, once a piece of it has come back.
+    pub(super) file: Option<FileClass>,
+    /// A move has interrupted it.
+    pub(super) is_again: bool,
+    /// What was left of its timeout there.
+    pub(super) rest: Rest,
+    /// Bytes that pieces before the one under way have moved.
+    pub(super) moved: u64,
+}
+
+/// A call that was interrupted by a move, and what of it is behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    pub(super) nr: u32,
+    pub(super) args: [u64; 6],
+    pub(super) rest: Rest,
+    pub(super) moved: u64,
+}
+
+impl Again {
+    /// From the registers of a thread that will issue its call again; `None` if it will not.
+    pub(super) fn of(registers: &Registers, rest: Rest, moved: u64) -> Option<Again> {
+        let nr = u32::try_from(registers.orig_rax).ok()?;
+        let again = is_restart(registers.rax.cast_signed());
+        again.then(|| Again { nr, args: arguments(registers), rest, moved })
+    }
+}
+
+/// A call whose thread was frozen: where its outputs go.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) scatter: Scatter,
+    pub(super) split: Option<Split>,
 }
 
 /// What is done when home has answered.
@@ -99,6 +140,10 @@ pub(super) enum Trapped {
     Exec,
     /// Pages of an `execve`'s strings are being fetched.
     ExecStrings(u64),
+    /// The end of the call that this signal interrupts, which was under way at a move.
+    Settling(i32),
+    /// Pages that the outputs of that call go to are being fetched.
+    Unsettled(i32, u64),
 }
 
 /// A clone in progress.
@@ -131,10 +176,16 @@ pub(super) struct Thread {
     pub(super) mask_in_call: Option<u64>,
     /// A signal came while that mask was in force.
     pub(super) deliver_under: Option<u64>,
-    /// Frozen during a call: where its outputs go.
-    pub(super) in_flight: Option<Scatter>,
+    /// A signal has interrupted its call where that was executed, and it does not know yet.
+    pub(super) interrupted_at_home: bool,
+    /// Frozen during a call.
+    pub(super) in_flight: Option<InFlight>,
     /// The answer to that call, come before the thread stood still.
-    pub(super) early_answer: Option<(i64, Bytes)>,
+    pub(super) early_answer: Option<(i64, FileClass, Bytes)>,
+    /// The call that it will issue again.
+    pub(super) again: Option<Again>,
+    /// Signals that home has told of: the number of the last one.
+    pub(super) signals: u64,
     /// Frozen at the delivery of this signal.
     pub(super) held_signal: Option<SigInfo>,
     /// Registers to give back at the first stop of a new task.
@@ -152,8 +203,11 @@ impl Thread {
             lends_memory_to: None,
             mask_in_call: None,
             deliver_under: None,
+            interrupted_at_home: false,
             in_flight: None,
             early_answer: None,
+            again: None,
+            signals: 0,
             held_signal: None,
             first_registers: None,
         }
@@ -201,6 +255,11 @@ pub enum Effect {
         start: u64,
         /// How many.
         pages: u32,
+    },
+    /// A thread has ended here: its stream ends behind its last words.
+    Silent {
+        /// Which one.
+        tid: u32,
     },
     /// A process has ended here.
     Gone {

@@ -30,7 +30,7 @@ mod vector;
 pub use gather::{GatherError, Plan, gather, gather_piece};
 pub use home::{Placed, Refusal, place};
 pub use memory::{Fault, Memory};
-pub use request::{Filled, Fixup, Output, Place, Request, When};
+pub use request::{Anchor, Filled, Fixup, Output, Place, Request, When};
 pub use scatter::{BadReply, Scatter};
 pub use split::{FileKind, Next, Split, SplitKind};
 

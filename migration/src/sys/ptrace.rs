@@ -44,6 +44,19 @@ pub struct Registers {
 /// `orig_rax` of a task that is in no system call.
 pub const NO_CALL: u64 = u64::MAX;
 
+/// In `rax` of a stopped task: its call is made again unless a handler without SA_RESTART ran (the kernel's
+/// ERESTARTSYS; these four are in its `include/linux/errno.h`).
+pub const RESTART_IF_WANTED: i64 = -512;
+
+/// It is made again in any case (ERESTARTNOINTR).
+pub const RESTART_ALWAYS: i64 = -513;
+
+/// It is made again unless a handler ran (ERESTARTNOHAND).
+pub const RESTART_WITHOUT_HANDLER: i64 = -514;
+
+/// It goes on by restart_syscall(2), with what the task's restart block holds (ERESTART_RESTARTBLOCK).
+pub const RESTART_BLOCK: i64 = -516;
+
 /// A raw `siginfo_t`: 128 bytes, passed on and never interpreted beyond its first three words.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SigInfo(pub [u8; 128]);

@@ -30,9 +30,15 @@ pub fn sigchld_fd() -> Result<OwnedFd, Errno> {
 
 /// Empties a signalfd.
 pub fn drain(fd: BorrowedFd<'_>) {
-    let mut record = [0u8; 128];
-    // SAFETY: the kernel writes at most the buffer's length; the descriptor does not block.
-    while unsafe { libc::read(fd.as_raw_fd(), record.as_mut_ptr().cast(), record.len()) } > 0 {}
+    let mut records = [0u8; 4 * RECORD_BYTES];
+    loop {
+        // SAFETY: the kernel writes at most the buffer's length; the descriptor does not block.
+        let read = unsafe { libc::read(fd.as_raw_fd(), records.as_mut_ptr().cast(), records.len()) };
+        // Room that is left says that there are no more.
+        if usize::try_from(read) != Ok(records.len()) {
+            return;
+        }
+    }
 }
 
 /// kill(2).
@@ -42,6 +48,15 @@ pub fn drain(fd: BorrowedFd<'_>) {
 pub fn kill(pid: u32, signal: i32) -> Result<(), Errno> {
     // SAFETY: no memory is passed.
     check(i64::from(unsafe { libc::kill(pid.cast_signed(), signal) })).map(drop)
+}
+
+/// tkill(2): for a thread whose process is not known, but which cannot be another one, since it is traced and stopped.
+///
+/// # Errors
+/// The kernel's.
+pub fn tkill(tid: u32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::syscall(libc::SYS_tkill, tid.cast_signed(), signal) }).map(drop)
 }
 
 /// tgkill(2).
@@ -101,3 +116,6 @@ pub fn kill_all_others() {
         }
     }
 }
+
+/// Size of a `signalfd_siginfo`.
+const RECORD_BYTES: usize = 128;

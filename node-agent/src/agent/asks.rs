@@ -58,7 +58,8 @@ impl Agent {
         Ok(Response::Registered)
     }
 
-    fn view(&self, caller: Caller, all: bool) -> View {
+    fn view(&mut self, caller: Caller, all: bool) -> View {
+        let report = self.report_now();
         let own = Known {
             id: self.me.id,
             name: &self.me.name,
@@ -66,7 +67,7 @@ impl Agent {
             rtt_ms: None,
             last_seen_unix_ms: Some(unix_ms()),
             load_history: self.load_history.clone(),
-            report: Some(&self.report),
+            report: Some(&report),
         };
         let others = self.peers.members.iter().map(|member| {
             let peer = self.peers.get(member.id);

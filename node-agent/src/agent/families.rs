@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use transport::Epoch;
-
 use crate::warden::control::{WardenRole, WardenStatus};
 
 /// Families by their warden's socket.
@@ -26,11 +24,16 @@ pub(super) struct Family {
 impl Families {
     /// Takes in a warden's word; true if it is the first of this warden.
     pub(super) fn update(&mut self, socket: &Path, status: WardenStatus, now: Instant) -> bool {
-        let Some(family) = self.0.get_mut(socket) else {
+        let known = self.0.get_mut(socket).filter(|family| family.status.pid == status.pid);
+        let Some(family) = known else {
             let family = Family { status, calls_per_s: 0.0, call_bytes_per_s: 0.0, asked_at: now };
             self.0.insert(socket.to_owned(), family);
             return true;
         };
+        // Asked before a move that has ended meanwhile.
+        if status.epoch < family.status.epoch {
+            return false;
+        }
         let elapsed = now.duration_since(family.asked_at).as_secs_f32();
         if elapsed >= ELAPSED_MIN_S {
             family.calls_per_s = rate(family.status.calls, status.calls, elapsed);
@@ -45,19 +48,28 @@ impl Families {
         false
     }
 
-    /// A move of a process of this node has ended there: what was asked a moment ago is out of date.
-    pub(super) fn moved(&mut self, pid: u32, at: &str, epoch: Epoch) {
-        self.0.retain(|_, family| {
-            let status = &mut family.status;
-            let is_it =
-                status.role == WardenRole::Home && status.processes.iter().any(|process| process.pid == pid);
-            if is_it {
-                at.clone_into(&mut status.at);
-                (status.epoch, status.moving) = (epoch, false);
-            }
-            // At home it is a plain program again, and its warden ends.
-            !is_it || at != status.home_name
-        });
+    /// A move of a process of this node has ended there: what was asked a moment ago is out of date, and of a warden
+    /// that was started for it nothing may have been heard yet.
+    pub(super) fn moved(&mut self, socket: &Path, status: WardenStatus) {
+        let known = self.0.get_mut(socket).map(|family| &mut family.status);
+        match known {
+            Some(known) => (known.at, known.epoch, known.moving) = (status.at, status.epoch, status.moving),
+            None => drop(self.update(socket, status, Instant::now())),
+        }
+    }
+
+    /// A move of a process of this node has failed: it can be asked for again at once.
+    pub(super) fn stays(&mut self, pid: u32) {
+        let homes = self.0.values_mut().filter(|family| family.status.role == WardenRole::Home);
+        for family in homes.filter(|family| family.status.processes.iter().any(|process| process.pid == pid))
+        {
+            family.status.moving = false;
+        }
+    }
+
+    /// The last word of the warden at this socket.
+    pub(super) fn status(&self, socket: &Path) -> Option<&WardenStatus> {
+        self.0.get(socket).map(|family| &family.status)
     }
 
     /// Drops the family of a warden that is gone.
@@ -84,9 +96,12 @@ impl Families {
             .find(|family| family.status.processes.iter().any(|process| process.local_pid == local_pid))
     }
 
-    /// Those whose home this node is.
+    /// Those whose home this node is and that are away or on the move: at home a process is a plain program of its
+    /// own again, also while its warden is still ending.
     pub(super) fn homes(&self) -> impl Iterator<Item = &Family> {
-        self.0.values().filter(|family| family.status.role == WardenRole::Home)
+        let is_plain = |status: &WardenStatus| status.at == status.home_name && !status.moving;
+        let homes = self.0.values().filter(|family| family.status.role == WardenRole::Home);
+        homes.filter(move |family| !is_plain(&family.status))
     }
 
     /// Those that this node holds for others.
@@ -107,13 +122,15 @@ const ELAPSED_MIN_S: f32 = 0.5;
 mod tests {
     use std::time::Duration;
 
-    use transport::{NodeId, ProcessId};
+    use transport::{Epoch, KeyHash, NodeId, ProcessId};
 
     use super::*;
     use crate::warden::control::ProcessStatus;
 
     fn status(role: WardenRole, calls: u64) -> WardenStatus {
         WardenStatus {
+            pid: 100,
+            key: KeyHash([3; 32]),
             role,
             process: ProcessId { home: NodeId([1; 32]), pid: 7, start_ticks: 1 },
             home_name: "alpha".into(),
@@ -138,6 +155,34 @@ mod tests {
         assert_eq!((family.calls_per_s, family.call_bytes_per_s), (100.0, 1000.0));
         families.remove(socket);
         assert!(families.of_home_pid(7).is_none());
+    }
+
+    #[test]
+    fn after_a_failed_move_the_next_one_is_not_busy() {
+        let (mut families, socket) = (Families::default(), Path::new("/r/home-7-1.sock"));
+        families.update(socket, WardenStatus { moving: true, ..status(WardenRole::Home, 0) }, Instant::now());
+        families.stays(8);
+        assert!(families.of_home_pid(7).unwrap().status.moving);
+        families.stays(7);
+        assert!(!families.of_home_pid(7).unwrap().status.moving);
+    }
+
+    #[test]
+    fn a_move_counts_at_once_and_older_words_do_not_take_it_back() {
+        let (mut families, socket) = (Families::default(), Path::new("/r/home-7-1.sock"));
+        let stay = |at: &str, epoch| WardenStatus {
+            at: at.into(),
+            epoch: Epoch(epoch),
+            ..status(WardenRole::Home, 0)
+        };
+        families.moved(socket, stay("bravo", 1));
+        assert_eq!(families.of_home_pid(7).unwrap().status.at, "bravo");
+        families.moved(socket, stay("alpha", 2));
+        assert!(families.of_home_pid(7).is_none());
+        families.update(socket, stay("bravo", 1), Instant::now());
+        assert!(families.of_home_pid(7).is_none());
+        families.update(socket, stay("charlie", 3), Instant::now());
+        assert_eq!(families.of_home_pid(7).unwrap().status.at, "charlie");
     }
 
     #[test]

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, RwLock, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use transport::endpoint::{AgentEndpoint, EndpointError, Peer};
 use transport::identity::{IdentityError, NodeIdentity};
+use transport::version::Versions;
 use tui::model::EventLevel;
 
 use crate::config::{ConfigError, Dirs, NodeFile, Ports, read_json};
 use crate::members::{Member, Members};
+use crate::mover::place::Reserve;
 use admission::Admitter;
 use care::Care;
 use families::Families;
@@ -35,6 +37,7 @@ mod asks;
 mod book;
 mod care;
 mod conversation;
+mod deaths;
 mod families;
 mod local;
 mod log;
@@ -63,6 +66,10 @@ pub struct Options {
     pub ports: Ports,
     /// Whether processes of uid 0 may move from and to this node.
     pub allow_root: bool,
+    /// What it does not offer to guests.
+    pub reserve: Reserve,
+    /// Which protocol versions it speaks with other agents.
+    pub versions: Versions,
     /// The `homing` binary, for wardens.
     pub program: PathBuf,
 }
@@ -77,7 +84,7 @@ pub async fn serve(options: Options) -> Result<(), AgentError> {
     let identity = NodeIdentity::load(&options.dirs.identity())?;
     options.dirs.make_run()?;
     let socket = local::bind(&options.socket).await?;
-    let endpoint = AgentEndpoint::bind(&identity, node.listen)
+    let endpoint = AgentEndpoint::bind_with(&identity, node.listen, options.versions.clone())
         .map_err(|source| AgentError::Listen { addr: node.listen, source })?;
     let endpoint = Arc::new(endpoint);
 
@@ -126,6 +133,7 @@ impl Agent {
             node_id: me.id,
             allow_root: options.allow_root,
             starting: Mutex::new(()),
+            births: RwLock::new(()),
         };
         let report = Report {
             incarnation: unix_ms(),
@@ -141,6 +149,7 @@ impl Agent {
             cluster: node.cluster.clone(),
             machine: Machine::of_this_process().map_err(AgentError::Machine)?,
             nursery: Arc::new(nursery),
+            reserve: options.reserve.clone(),
             admitter: Admitter::load(&dirs, &node.cluster, me.clone(), &members)?,
             peers: Peers::new(me.id, members),
             families: Families::default(),
@@ -195,6 +204,7 @@ impl Agent {
             Event::PeerAsked { id, request, reply } => self.on_peer_asked(id, request, reply),
             Event::JoinerAnswered { name, from, result } => self.on_joiner(&name, from, result),
             Event::WardenAnswered { socket, status } => self.on_warden_answered(&socket, status),
+            Event::WardenEnded { socket, pid } => self.on_warden_ended(&socket, pid),
             Event::Move { ticket, event } => self.on_move(ticket, event),
             Event::Stop => {}
         }

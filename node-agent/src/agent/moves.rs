@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use transport::NodeId;
+use transport::{KeyHash, NodeId, ProcessId};
 use tui::model::{EventLevel, MoveInProgress, ProcessRef};
 
 use super::access::{self, Caller};
 use super::conversation::converse;
+use super::deaths::introduce;
 use super::log::About;
 use super::peers;
 use super::protocol::{PeerRequest, PeerResponse};
@@ -17,7 +18,7 @@ use crate::api::{MoveRequest, Response, Target};
 use crate::exit::{ExitCode, Failure};
 use crate::mover::{self, Action, Mover, Order, Outcome, Refusal};
 use crate::proc::Process;
-use crate::warden::control::{MoveReport, ToWarden};
+use crate::warden::control::{MoveReport, ProcessStatus, ToWarden, WardenRole, WardenStatus};
 
 /// A move under way.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ impl Agent {
     pub(super) fn on_move(&mut self, ticket: u64, event: mover::Event) {
         let now = self.started.elapsed();
         let Some(moving) = self.moves.get_mut(&ticket) else { return };
+        if matches!(event, mover::Event::WardenFound) {
+            let (pid, start_ticks) = moving.first;
+            tokio::spawn(introduce(self.nursery.home_socket(pid, start_ticks), self.events.clone()));
+        }
         let actions = moving.mover.step(now, event);
         self.perform(ticket, actions);
     }
@@ -161,7 +166,12 @@ impl Agent {
     }
 
     fn perform(&mut self, ticket: u64, actions: Vec<Action>) {
-        for action in actions {
+        for mut action in actions {
+            if let Action::Place { offer, .. } | Action::Check { offer, .. } = &mut action {
+                let order = self.moves.get(&ticket).map(|moving| moving.mover.order());
+                let away_bytes = order.map_or(0, |order| self.body_bytes(&order.from, order.pid));
+                offer.needs.memory_bytes = offer.needs.memory_bytes.max(away_bytes);
+            }
             let Some(moving) = self.moves.get_mut(&ticket) else { return };
             match action {
                 Action::FindWarden => {
@@ -188,6 +198,16 @@ impl Agent {
                 Action::Finish(outcome) => self.finish_move(ticket, outcome),
             }
         }
+    }
+
+    /// What a family has at its guest, as that said last: home's processes hold no memory then.
+    pub(super) fn body_bytes(&self, at: &str, pid: u32) -> u64 {
+        let Some(family) = self.families.of_home_pid(pid).map(|family| family.status.process) else {
+            return 0;
+        };
+        let guest = self.peers.members.named(at).and_then(|member| self.peers.get(member.id));
+        let bodies = guest.and_then(|guest| guest.report.as_ref()).map_or(&[][..], |report| &report.bodies);
+        bodies.iter().filter(|body| body.family == family).map(|body| body.rss_bytes).sum()
     }
 
     fn ask_target(&self, ticket: u64, node: &str, request: PeerRequest) {
@@ -220,7 +240,28 @@ impl Agent {
         let about = About::process(&order.home, order.pid);
         let response = match outcome {
             Outcome::Moved(report) => {
-                self.families.moved(order.pid, &report.at, report.epoch);
+                let (pid, start_ticks) = moving.first;
+                let status = WardenStatus {
+                    // Until the warden itself has been heard: no process has this number.
+                    pid: 0,
+                    key: KeyHash([0; 32]),
+                    role: WardenRole::Home,
+                    process: ProcessId { home: self.me.id, pid, start_ticks },
+                    home_name: order.home.clone(),
+                    at: report.at.clone(),
+                    epoch: report.epoch,
+                    moving: false,
+                    processes: vec![ProcessStatus {
+                        pid,
+                        local_pid: pid,
+                        command: moving.command.clone(),
+                        threads: 1,
+                    }],
+                    calls: 0,
+                    call_bytes: 0,
+                    refused_calls: Vec::new(),
+                };
+                self.families.moved(&self.nursery.home_socket(pid, start_ticks), status);
                 self.care.moved(order.pid, report.pause_us);
                 let text = moved_text(order, &moving.command, &report);
                 self.note(EventLevel::Info, about, text);
@@ -228,6 +269,9 @@ impl Agent {
             }
             Outcome::Possible(plan) => Response::Plan(plan),
             Outcome::Failed(failure) => {
+                if failure.code != ExitCode::UnderWay {
+                    self.families.stays(order.pid);
+                }
                 if !order.dry_run {
                     let text = format!("{} {}: {}", order.pid, moving.command, one_line(&failure));
                     self.note(EventLevel::Warning, about, text);

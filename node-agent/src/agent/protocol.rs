@@ -7,7 +7,7 @@ use crate::members::Member;
 use crate::mover::Refusal;
 use crate::proc;
 use crate::warden::control::{Accept, Offer};
-use transport::ProcessId;
+use transport::{KeyHash, ProcessId};
 
 /// What an agent asks another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +20,13 @@ pub enum PeerRequest {
     Check(Box<Offer>),
     /// Take this body: start a warden; answered by `Accepted` or `Refused`.
     Place(Box<Offer>),
+    /// My warden of this key, of the family of this process, was killed; answered by `Noted`.
+    WardenGone {
+        /// The family's first process.
+        process: ProcessId,
+        /// The warden.
+        key: KeyHash,
+    },
 }
 
 /// What the other answers.
@@ -27,7 +34,7 @@ pub enum PeerRequest {
 pub enum PeerResponse {
     /// To `Hello`.
     Hello(Hello),
-    /// To `Report`.
+    /// To `Report` and `WardenGone`.
     Noted,
     /// To `Place`: this warden waits.
     Accepted(Accept),

@@ -1,11 +1,13 @@
 //! What an agent does every second, and what it hears from its peers and wardens.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 use transport::NodeId;
+use transport::endpoint::CODE_DONE;
 use transport::endpoint::{Connection, Peer};
 use tui::model::{EventLevel, Flow, FlowKind, Process, ProcessState};
 
@@ -32,17 +34,19 @@ impl Agent {
         self.report = report;
         for (_, connection) in self.peers.lines() {
             let (connection, report) = (connection.clone(), self.report.clone());
-            // A lost report is made good by the next one.
-            tokio::spawn(
-                async move { peers::ask(&connection, &PeerRequest::Report(Box::new(report))).await },
-            );
+            tokio::spawn(async move {
+                // An agent that does not even take in a report is dead or cut off: its successor is to be dialled.
+                if peers::ask(&connection, &PeerRequest::Report(Box::new(report))).await.is_err() {
+                    connection.close(CODE_DONE, "no answer to a report");
+                }
+            });
         }
     }
 
     /// Asks every warden whose socket is there, also those that a former agent started.
     pub(super) fn ask_wardens(&mut self) {
         let sockets = self.nursery.sockets();
-        self.families.keep_only(&sockets).iter().for_each(|socket| wardens::remove_remains(socket));
+        self.families.keep_only(&sockets).iter().for_each(|socket| self.nursery.sweep(socket));
         for socket in sockets {
             let events = self.events.clone();
             tokio::spawn(async move {
@@ -63,10 +67,13 @@ impl Agent {
                 {
                     self.care.take(&process);
                 }
-                self.families.update(socket, status, Instant::now());
+                let pid = status.pid;
+                if self.families.update(socket, status, Instant::now()) {
+                    self.watch_warden(socket, pid);
+                }
             }
             Err(WardenError::Gone) => {
-                wardens::remove_remains(socket);
+                self.nursery.sweep(socket);
                 self.families.remove(socket);
             }
             // It is busy, or about to end; the next second tells.
@@ -171,12 +178,16 @@ impl Agent {
                 self.peers.entry(id).heard(*report, unix_ms());
                 PeerResponse::Noted
             }
+            PeerRequest::WardenGone { process, key } => {
+                self.on_peer_warden_gone(id, process, key);
+                PeerResponse::Noted
+            }
             PeerRequest::Check(offer) => PeerResponse::Refused(self.check_offer(id, &offer)),
             PeerRequest::Place(offer) => {
                 let refusals = self.check_offer(id, &offer);
                 if refusals.is_empty() {
-                    let nursery = Arc::clone(&self.nursery);
-                    tokio::spawn(async move { reply.send(place(nursery, offer).await) });
+                    let (nursery, events) = (Arc::clone(&self.nursery), self.events.clone());
+                    tokio::spawn(async move { reply.send(place(nursery, offer, events).await) });
                     return;
                 }
                 PeerResponse::Refused(refusals)
@@ -190,13 +201,14 @@ impl Agent {
         if offer.process.home != from {
             return vec![Refusal::NotHome];
         }
-        let capacity = Capacity {
+        let all = Capacity {
             cpu: proc::cpu(),
             memory_free_bytes: proc::memory_free_bytes(),
             families: self.families.guests().count(),
             allow_root: self.nursery.allow_root,
         };
-        check(&offer.needs, &capacity)
+        let guests_bytes = self.report.bodies.iter().map(|body| body.rss_bytes).sum();
+        check(&offer.needs, &self.reserve.offered(all, guests_bytes))
     }
 
     /// What is going on here now.
@@ -204,11 +216,7 @@ impl Agent {
         let now = Instant::now();
         let sample = self.sampler.node();
         let mut processes: Vec<Process> =
-            self.care.pids().into_iter().filter_map(|pid| self.home_row(pid, now)).collect();
-        // The children of families are in care as long as their warden knows them.
-        let family_pids: Vec<u32> = self.families.homes().flat_map(|family| pids(&family.status)).collect();
-        let others = family_pids.into_iter().filter(|pid| self.care.get(*pid).is_none());
-        processes.extend(others.collect::<Vec<_>>().into_iter().filter_map(|pid| self.home_row(pid, now)));
+            self.own_pids().into_iter().filter_map(|pid| self.home_row(pid, now)).collect();
         processes.truncate(view::PROCESSES_MAX);
         let flows = self.families.homes().filter(|family| family.status.at != self.me.name);
         let flows = view::add_up(flows.map(|family| self.flow(family)));
@@ -223,19 +231,35 @@ impl Agent {
         }
     }
 
+    /// The last report, with what has changed since: who asks after a move wants to see it.
+    pub(super) fn report_now(&mut self) -> Report {
+        let mut report = self.report.clone();
+        for process in &mut report.processes {
+            Place { at: process.at, state: process.state, epoch: process.epoch } = self.place(process.pid);
+        }
+        let (now, old) =
+            (Instant::now(), report.processes.iter().map(|process| process.pid).collect::<HashSet<_>>());
+        let new = self.own_pids().into_iter().filter(|pid| !old.contains(pid));
+        report.processes.extend(new.filter_map(|pid| self.home_row(pid, now)));
+        report.processes.truncate(view::PROCESSES_MAX);
+        report
+    }
+
+    /// The processes in care, and the children of families, which are in care as long as their warden knows them.
+    fn own_pids(&self) -> Vec<u32> {
+        let families = self.families.homes().flat_map(|family| pids(&family.status));
+        let others = families.filter(|pid| self.care.get(*pid).is_none());
+        self.care.pids().into_iter().chain(others).collect()
+    }
+
     /// A process whose home this is, as home knows it.
     fn home_row(&mut self, pid: u32, now: Instant) -> Option<Process> {
         let process = proc::process(pid)?;
-        let family = self.families.of_home_pid(pid);
-        let at = family.map_or(&self.me.name, |family| &family.status.at).clone();
-        let epoch = family.map_or(0, |family| family.status.epoch.0);
-        let first = family.map_or(pid, |family| family.status.process.pid);
-        let first_row = first == pid;
-        let calls = family.filter(|_| first_row).map(|family| (family.calls_per_s, family.call_bytes_per_s));
-        let moving = family.is_some_and(|family| family.status.moving)
-            || self.moves.values().any(|moving| moving.progress.process.pid == first);
+        let Place { at, state, epoch } = self.place(pid);
+        let family = self.families.of_home_pid(pid).filter(|family| family.status.process.pid == pid);
+        let calls = family.map(|family| (family.calls_per_s, family.call_bytes_per_s));
         let here = at == self.me.name;
-        if here && !moving {
+        if state == ProcessState::Home {
             self.care.refresh(&process);
         }
         let cared = self.care.get(pid);
@@ -244,11 +268,7 @@ impl Agent {
             command: process.comm.clone(),
             user: proc::user_name(process.uids[0]),
             home: self.me.name.clone(),
-            state: match (moving, here) {
-                (true, _) => ProcessState::Moving,
-                (false, true) => ProcessState::Home,
-                (false, false) => ProcessState::Away,
-            },
+            state,
             cpu_percent: here.then(|| self.sampler.cpu_percent(&process, now)),
             threads: process.threads,
             rss_bytes: here.then_some(process.rss_bytes),
@@ -259,6 +279,21 @@ impl Agent {
             moves: cared.map_or(0, |cared| cared.moves),
             at,
         })
+    }
+
+    /// Where a process of this node is now, as far as its warden has told.
+    fn place(&self, pid: u32) -> Place {
+        let family = self.families.of_home_pid(pid);
+        let at = family.map_or(&self.me.name, |family| &family.status.at).clone();
+        let first = family.map_or(pid, |family| family.status.process.pid);
+        let moving = family.is_some_and(|family| family.status.moving)
+            || self.moves.values().any(|moving| moving.progress.process.pid == first);
+        let state = match (moving, at == self.me.name) {
+            (true, _) => ProcessState::Moving,
+            (false, true) => ProcessState::Home,
+            (false, false) => ProcessState::Away,
+        };
+        Place { at, state, epoch: family.map_or(0, |family| family.status.epoch.0) }
     }
 
     fn bodies(&mut self, now: Instant) -> Vec<BodySample> {
@@ -289,6 +324,14 @@ impl Agent {
             bytes_per_s: family.call_bytes_per_s,
         }
     }
+}
+
+/// Where a process is.
+struct Place {
+    at: String,
+    state: ProcessState,
+    /// 0 at home.
+    epoch: u64,
 }
 
 fn pids(status: &WardenStatus) -> Vec<u32> {

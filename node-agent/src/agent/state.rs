@@ -24,6 +24,7 @@ use crate::api::{Request, Response};
 use crate::config::Dirs;
 use crate::members::Member;
 use crate::mover;
+use crate::mover::place::Reserve;
 use crate::warden::control::WardenStatus;
 
 /// All that can happen to an agent.
@@ -49,6 +50,8 @@ pub(super) enum Event {
     JoinerAnswered { name: String, from: SocketAddr, result: Result<(), String> },
     /// A warden was asked how its family is.
     WardenAnswered { socket: PathBuf, status: Result<WardenStatus, WardenError> },
+    /// A warden's process is no more.
+    WardenEnded { socket: PathBuf, pid: u32 },
     /// Something happened to a move.
     Move { ticket: u64, event: mover::Event },
     /// The agent is told to stop.
@@ -66,6 +69,7 @@ pub struct Agent {
     pub(super) dirs: Dirs,
     pub(super) machine: Machine,
     pub(super) nursery: Arc<Nursery>,
+    pub(super) reserve: Reserve,
     pub(super) admitter: Admitter,
     pub(super) peers: Peers,
     pub(super) families: Families,

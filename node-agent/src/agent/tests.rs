@@ -44,6 +44,8 @@ fn alpha() -> Lone {
     let authority = Authority::create("lab", SystemTime::now()).unwrap();
     let identity = authority.issue("alpha", SystemTime::now()).unwrap();
     let options = Options {
+        reserve: Reserve::default(),
+        versions: Versions::default(),
         socket: dirs.agent_socket(),
         dirs,
         ports: "7750-7760".parse().unwrap(),
@@ -75,7 +77,7 @@ impl Lone {
                             ToWarden::Prepare => 0,
                             ToWarden::Recall => 1,
                             ToWarden::Status => 2,
-                            ToWarden::Move { .. } => return,
+                            ToWarden::Move { .. } | ToWarden::PeerGone { .. } => return,
                         };
                         let Some(answer) = &answers[index] else { return };
                         writer.send(answer, &[]).await.unwrap();
@@ -100,6 +102,8 @@ impl Lone {
     fn status(&self, at: &str) -> WardenStatus {
         let pid = self.process.pid;
         WardenStatus {
+            pid: std::process::id(),
+            key: KeyHash([3; 32]),
             role: WardenRole::Home,
             process: self.offer(needs()).process,
             home_name: "alpha".into(),
@@ -166,7 +170,7 @@ async fn a_node_that_is_not_there_refuses() {
     let mut alpha = alpha();
     alpha.warden(|alpha, message| match message {
         ToWarden::Prepare => Some(FromWarden::Offer(alpha.offer(needs()))),
-        _ => None,
+        _ => Some(FromWarden::Status(alpha.status("alpha"))),
     });
     let responses = alpha.begin_move("bravo", false);
     let failure = alpha.refused(responses).await;
@@ -178,9 +182,9 @@ async fn a_node_that_is_not_there_refuses() {
 #[tokio::test]
 async fn what_the_warden_refuses_is_told_and_nothing_else_happens() {
     let mut alpha = alpha();
-    alpha.warden(|_, message| match message {
+    alpha.warden(|alpha, message| match message {
         ToWarden::Prepare => Some(FromWarden::Refused(vec!["7f00-7f10 rw-s is shared".into()])),
-        _ => None,
+        _ => Some(FromWarden::Status(alpha.status("alpha"))),
     });
     let responses = alpha.begin_move("bravo", true);
     let failure = alpha.refused(responses).await;

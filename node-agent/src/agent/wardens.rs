@@ -14,10 +14,10 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep, timeout_at};
 use transport::frame::{FrameError, Reader, Writer};
-use transport::{NodeId, ProcessId};
+use transport::{KeyHash, NodeId, ProcessId};
 
 use crate::config::Ports;
 use crate::exit::chain;
@@ -43,6 +43,8 @@ pub(super) struct Nursery {
     pub(super) allow_root: bool,
     /// Held while a home warden starts: two of them for one process would fight for it.
     pub(super) starting: Mutex<()>,
+    /// Read while any warden starts: between two looks at its socket that is no longer the former one's.
+    pub(super) births: RwLock<()>,
 }
 
 impl Nursery {
@@ -52,11 +54,17 @@ impl Nursery {
         self.dir.join(format!("home-{pid}-{start_ticks}.sock"))
     }
 
-    /// The socket of a guest warden. The epoch keeps a family's next stay apart from the end of its last one.
-    #[must_use]
-    pub(super) fn guest_socket(&self, process: ProcessId, epoch: u64) -> PathBuf {
+    /// The socket of a guest warden. The epoch keeps a family's next stay apart from the end of its last one, and an
+    /// attempt from one whose warden still waits for a home warden that will not come.
+    fn guest_socket(&self, process: ProcessId, epoch: u64) -> PathBuf {
         let ProcessId { home, pid, start_ticks } = process;
-        self.dir.join(format!("guest-{home}-{pid}-{start_ticks}-{epoch}.sock"))
+        let name = format!("guest-{home}-{pid}-{start_ticks}-{epoch}");
+        let sockets = (1..=ATTEMPTS_MAX).map(|attempt| self.dir.join(format!("{name}.{attempt}.sock")));
+        let is_free = |socket: &PathBuf| {
+            remove_remains(socket);
+            !socket.exists()
+        };
+        sockets.clone().find(is_free).or_else(|| sockets.last()).unwrap_or_default()
     }
 
     /// Connects to the home warden of a process, starting it if there is none.
@@ -70,8 +78,9 @@ impl Nursery {
         deadline: Instant,
     ) -> Result<Conversation, WardenError> {
         let _alone = self.starting.lock().await;
+        let _birth = self.births.read().await;
         let socket = self.home_socket(pid, start_ticks);
-        if let Ok(conversation) = Conversation::connect(&socket).await {
+        if let Some(conversation) = greet(&socket, deadline).await? {
             return Ok(conversation);
         }
         remove_remains(&socket);
@@ -79,11 +88,23 @@ impl Nursery {
         command.args(["--pid", &pid.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.spawn().map_err(WardenError::Start)?;
         loop {
-            if let Ok(conversation) = Conversation::connect(&socket).await {
-                reap(child);
-                return Ok(conversation);
+            match greet(&socket, deadline).await {
+                Ok(None) => {}
+                Ok(Some(conversation)) => {
+                    reap(child);
+                    return Ok(conversation);
+                }
+                Err(error) => {
+                    abandon(child, &socket).await;
+                    return Err(error);
+                }
             }
-            if child.try_wait().map_err(WardenError::Start)?.is_some() {
+            let ended_how = child.try_wait().map_err(WardenError::Start)?;
+            if ended_how.is_some_and(|how| how.success()) && Instant::now() < deadline {
+                // Somebody else, who only asks how the family is, has found the new socket first and has left: with no
+                // other visitor the warden took itself for one that is not needed.
+                child = command.spawn().map_err(WardenError::Start)?;
+            } else if ended_how.is_some() {
                 let error = ended(&socket);
                 remove_remains(&socket);
                 return Err(error);
@@ -96,17 +117,22 @@ impl Nursery {
         }
     }
 
-    /// Starts a guest warden for an offer.
+    /// Starts a guest warden for an offer; returns its pid and its socket, too.
     ///
     /// # Errors
     /// When it does not start, with what it said; when it does not answer by `deadline`.
-    pub(super) async fn guest_warden(&self, offer: &Offer, deadline: Instant) -> Result<Accept, WardenError> {
+    pub(super) async fn guest_warden(
+        &self,
+        offer: &Offer,
+        deadline: Instant,
+    ) -> Result<(Accept, u32, PathBuf), WardenError> {
+        let _birth = self.births.read().await;
         let socket = self.guest_socket(offer.process, offer.epoch.0);
-        remove_remains(&socket);
         let mut command = self.command("guest", &socket)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(WardenError::Start)?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(stdin), Some(stdout), Some(pid)) = (child.stdin.take(), child.stdout.take(), child.id())
+        else {
             return Err(WardenError::Start(io::Error::other("no pipes to it")));
         };
         let exchange = async {
@@ -117,7 +143,7 @@ impl Nursery {
         match timeout_at(deadline, exchange).await {
             Ok(Ok(accept)) => {
                 reap(child);
-                Ok(accept)
+                Ok((accept, pid, socket))
             }
             // What a dying warden wrote to its log says more than a broken pipe.
             Ok(Err(error)) => {
@@ -131,6 +157,26 @@ impl Nursery {
                 Err(WardenError::Late)
             }
         }
+    }
+
+    /// Removes what a warden that is gone has left, unless one is just starting: then the next second will do.
+    pub(super) fn sweep(&self, socket: &Path) {
+        if let Ok(_none) = self.births.try_write() {
+            remove_remains(socket);
+        }
+    }
+
+    /// The sockets of this node's wardens of one family.
+    #[must_use]
+    pub(super) fn sockets_of(&self, process: ProcessId) -> Vec<PathBuf> {
+        let ProcessId { home, pid, start_ticks } = process;
+        let (home_warden, guests) =
+            (self.home_socket(pid, start_ticks), format!("guest-{home}-{pid}-{start_ticks}-"));
+        let is_of_it = |socket: &PathBuf| {
+            let name = socket.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&guests) || home == self.node_id && *socket == home_warden
+        };
+        self.sockets().into_iter().filter(is_of_it).collect()
     }
 
     /// The sockets in the directory.
@@ -189,11 +235,43 @@ impl Conversation {
     }
 }
 
+/// Connects to a warden and waits for a first word of it; nothing if there is none, or one that is just ending: its
+/// socket still takes connections when it has looked for callers for the last time.
+async fn greet(socket: &Path, deadline: Instant) -> Result<Option<Conversation>, WardenError> {
+    let Ok(mut conversation) = Conversation::connect(socket).await else { return Ok(None) };
+    let greeting = async {
+        conversation.tell(&ToWarden::Status).await?;
+        conversation.hear().await
+    };
+    match timeout_at(deadline, greeting).await {
+        Ok(Ok(_)) => Ok(Some(conversation)),
+        Ok(Err(_)) => Ok(None),
+        Err(_) => Err(WardenError::Late),
+    }
+}
+
+/// True if a warden listens there: the next one of a process has the socket of the last one.
+pub(super) fn is_served(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
 /// Asks a warden how its family is.
 ///
 /// # Errors
 /// [`WardenError::Gone`] if nobody listens any more; others if it is there but gives no status in time.
 pub(super) async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
+    ask(socket, &ToWarden::Status).await
+}
+
+/// Tells a warden that the other one, of this key, was killed.
+///
+/// # Errors
+/// As [`status`].
+pub(super) async fn tell_of_death(socket: &Path, key: KeyHash) -> Result<(), WardenError> {
+    ask(socket, &ToWarden::PeerGone { key }).await.map(drop)
+}
+
+async fn ask(socket: &Path, question: &ToWarden) -> Result<WardenStatus, WardenError> {
     let exchange = async {
         let mut conversation = match Conversation::connect(socket).await {
             Ok(conversation) => conversation,
@@ -201,7 +279,7 @@ pub(super) async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WardenError::Gone),
             Err(error) => return Err(WardenError::Connect(error)),
         };
-        conversation.tell(&ToWarden::Status).await?;
+        conversation.tell(question).await?;
         match conversation.hear().await? {
             FromWarden::Status(status) => Ok(status),
             _ => Err(WardenError::Nonsense),
@@ -211,7 +289,10 @@ pub(super) async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
 }
 
 /// Removes the socket and the log of a warden that is gone.
-pub(super) fn remove_remains(socket: &Path) {
+fn remove_remains(socket: &Path) {
+    if is_served(socket) {
+        return;
+    }
     // They may be gone already; whatever stays is removed with the next warden of this name.
     let _ = fs::remove_file(socket);
     let _ = fs::remove_file(log_file(socket));
@@ -275,6 +356,9 @@ async fn abandon(mut child: Child, socket: &Path) {
     let _ = child.kill().await;
     remove_remains(socket);
 }
+
+/// At one move in one epoch, as long as their wardens are still there.
+const ATTEMPTS_MAX: u32 = 16;
 
 const CONNECT_RETRY: Duration = Duration::from_millis(5);
 

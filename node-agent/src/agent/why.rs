@@ -19,6 +19,8 @@ use crate::warden::control::{FromWarden, Offer, ToWarden};
 pub(super) struct Question {
     report: WhyReport,
     first: (u32, u64),
+    /// Of its family at a guest; nothing at home.
+    body_bytes: u64,
     nodes: Vec<(String, Result<Connection, Refusal>)>,
 }
 
@@ -59,14 +61,15 @@ impl Agent {
         if let Some(family) = self.families.of_home_pid(pid) {
             report.refused_calls = family.status.refused_calls.clone();
         }
-        Ok(Question { report, first: self.first_of(&process), nodes })
+        let body_bytes = self.body_bytes(&report.at, pid);
+        Ok(Question { report, first: self.first_of(&process), body_bytes, nodes })
     }
 }
 
 /// Asks the warden, then all nodes at once.
 pub(super) async fn explain(nursery: &Nursery, question: Question) -> Response {
-    let Question { mut report, first, nodes } = question;
-    let offer = match timeout_at(Instant::now() + PREPARE_MAX, prepare(nursery, first)).await {
+    let Question { mut report, first, body_bytes, nodes } = question;
+    let mut offer = match timeout_at(Instant::now() + PREPARE_MAX, prepare(nursery, first)).await {
         Ok(Ok(Ok(offer))) => offer,
         Ok(Ok(Err(reasons))) => {
             report.holds.extend(reasons.into_iter().map(|text| Reason { text, fix: None }));
@@ -75,6 +78,7 @@ pub(super) async fn explain(nursery: &Nursery, question: Question) -> Response {
         Ok(Err(error)) => return failed(&report, &error.line()),
         Err(_) => return failed(&report, &WardenError::Late.line()),
     };
+    offer.needs.memory_bytes = offer.needs.memory_bytes.max(body_bytes);
     let answers = nodes.into_iter().map(async |(node, line)| {
         let refusals = match line {
             Err(refusal) => vec![refusal],

@@ -169,6 +169,15 @@ pub struct AgentArgs {
     /// Let processes of uid 0 move from and to this node
     #[arg(long)]
     pub allow_root: bool,
+    /// Processor features that guests shall not count on here, as in /proc/cpuinfo, such as avx2,avx512f
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',')]
+    pub without_cpu: Vec<String>,
+    /// Memory that guests may have here in all, such as 512M or 2G [default: what is free]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub guest_memory: Option<u64>,
+    /// Speak as a build would whose newest protocol version is this one, to try out an upgrade
+    #[arg(long, hide = true, value_name = "N")]
+    pub speak_version: Option<u16>,
 }
 
 /// `homing dev`.

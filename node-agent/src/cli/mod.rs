@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use transport::version::Versions;
 
 use crate::agent::{self, AgentError};
 use crate::api::client::Client;
 use crate::config::{NodeFile, read_json};
 use crate::exit::{ExitCode, Failure};
 use crate::job;
+use crate::mover::place::Reserve;
 
 pub mod args;
 mod cluster;
@@ -88,6 +90,8 @@ fn serve(common: &Common, args: AgentArgs) -> Result<(), Failure> {
         socket: common.agent_socket(),
         ports: args.ports,
         allow_root: args.allow_root,
+        reserve: Reserve { cpu_flags: args.without_cpu, guest_memory_bytes: args.guest_memory },
+        versions: args.speak_version.map_or_else(Versions::default, Versions::announcing),
         program,
     };
     block_on(agent::serve(options))?.map_err(|error| {

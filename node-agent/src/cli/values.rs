@@ -32,6 +32,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parsed.ok_or_else(|| format!("`{text}` is no time such as 500ms, 30s, 2m or 1h, of at most a year"))
 }
 
+/// An amount of memory in bytes; K, M, G and T are powers of 1024.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let power = match unit {
+        "" => Some(0),
+        "K" => Some(1),
+        "M" => Some(2),
+        "G" => Some(3),
+        "T" => Some(4),
+        _ => None,
+    };
+    let parsed = power.and_then(|power| number.parse::<u64>().ok()?.checked_mul(1024_u64.pow(power)));
+    parsed.ok_or_else(|| format!("`{text}` is no size such as 512M or 2G"))
+}
+
 const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 #[cfg(test)]
@@ -46,6 +62,16 @@ mod tests {
         }
         for bad in ["", "s", "1w", "-1s", "0", "99999999999999999999s", "1.5s"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("0", 0), ("10", 10), ("512M", 512 << 20), ("2G", 2 << 30), ("1T", 1 << 40)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "M", "2g", "1.5G", "-1", "2GB", "99999999999T"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

@@ -23,6 +23,30 @@ pub struct Capacity {
     pub allow_root: bool,
 }
 
+/// What a node keeps back from guests, as its agent was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reserve {
+    /// Processor features that it does not offer, as in `/proc/cpuinfo`.
+    pub cpu_flags: Vec<String>,
+    /// What bodies may have in all, in bytes; without it, all that is free.
+    pub guest_memory_bytes: Option<u64>,
+}
+
+impl Reserve {
+    /// What is left of `all` for one more body where bodies have `guests_bytes` already.
+    #[must_use]
+    pub fn offered(&self, mut all: Capacity, guests_bytes: u64) -> Capacity {
+        all.cpu.flags.retain(|flag| !self.cpu_flags.contains(flag));
+        if let Some(limit_bytes) = self.guest_memory_bytes {
+            let left_bytes = limit_bytes.saturating_sub(guests_bytes);
+            // What a body needs besides its own memory is not a guest's.
+            let offered_bytes = left_bytes.saturating_add(MEMORY_SPARE_BYTES);
+            all.memory_free_bytes = all.memory_free_bytes.min(offered_bytes);
+        }
+        all
+    }
+}
+
 /// Compares what a body needs with what a node has; empty if the node takes it.
 #[must_use]
 pub fn check(needs: &Needs, capacity: &Capacity) -> Vec<Refusal> {
@@ -223,6 +247,24 @@ mod tests {
         assert_eq!(code, ExitCode::Refused);
         let (code, _) = check(needs(), Capacity { families: FAMILIES_MAX, ..capacity() });
         assert_eq!(code, ExitCode::Refused);
+    }
+
+    #[test]
+    fn what_is_kept_back_is_not_offered() {
+        let keep = |cpu_flags: &[&str], guest_memory_bytes| Reserve {
+            cpu_flags: cpu_flags.iter().map(|&flag| flag.into()).collect(),
+            guest_memory_bytes,
+        };
+        let offered =
+            |reserve: Reserve, guests_bytes| check(&needs(), &reserve.offered(capacity(), guests_bytes));
+        assert_eq!(offered(keep(&[], None), u64::MAX), []);
+        assert_eq!(offered(keep(&["avx2", "amx_tile"], Some(100 << 20)), 0), []);
+        let missing = vec!["avx".to_owned()];
+        assert_eq!(offered(keep(&["avx"], None), 0), [Refusal::CpuFlags { missing }]);
+        for (limit_bytes, guests_bytes) in [(99 << 20, 0), (150 << 20, 51 << 20), (0, u64::MAX)] {
+            let refusals = offered(keep(&[], Some(limit_bytes)), guests_bytes);
+            assert!(matches!(refusals.as_slice(), [Refusal::Memory { .. }]), "{refusals:?}");
+        }
     }
 
     #[test]

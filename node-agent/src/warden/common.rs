@@ -1,14 +1,22 @@
 //! What both kinds of wardens do alike: their socket, their descriptors as events, their errors.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
+use transport::endpoint::{Options, Tasks};
 use transport::frame::{Reader, Writer};
 
 use super::control::{FromWarden, ToWarden};
+
+/// How a warden's connection for calls is set up.
+#[must_use]
+pub(super) fn for_calls() -> Options {
+    Options { tasks: Tasks::Local, ..Options::default() }
+}
 
 /// A question of the agent, and where its answers go.
 #[derive(Debug)]
@@ -98,20 +106,28 @@ pub(super) async fn done<T>(answer: oneshot::Receiver<Result<T, String>>) -> Res
     answer.await.map_err(|_| "the pages thread is gone".to_owned())?
 }
 
-/// True when a descriptor has something to read now, or has been hung up.
-#[must_use]
-pub(super) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
-    let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-    let polls = rustix::event::poll(&mut polled, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }));
-    polls.is_ok() && polled[0].revents().contains(rustix::event::PollFlags::HUP)
+/// What a descriptor has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Something to read.
+    Word,
+    /// Nothing, now or ever again.
+    End,
+    /// Nothing yet.
+    Nothing,
 }
 
-/// True when a notification waits to be taken.
+/// Looks at a descriptor without waiting.
 #[must_use]
-pub(super) fn is_readable(fd: &OwnedFd) -> bool {
-    let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd.as_fd(), rustix::event::PollFlags::IN)];
+pub(super) fn pending(fd: BorrowedFd<'_>) -> Pending {
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     let polls = rustix::event::poll(&mut polled, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }));
-    polls.is_ok() && polled[0].revents().contains(rustix::event::PollFlags::IN)
+    let seen = if polls.is_ok() { polled[0].revents() } else { PollFlags::empty() };
+    match seen {
+        seen if seen.contains(PollFlags::IN) => Pending::Word,
+        seen if seen.contains(PollFlags::HUP) => Pending::End,
+        _ => Pending::Nothing,
+    }
 }
 
 /// An error with its causes.

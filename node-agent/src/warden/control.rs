@@ -66,6 +66,11 @@ pub enum ToWarden {
     Recall,
     /// Home and guest: answered by `Status`.
     Status,
+    /// Home and guest: the other warden was killed; answered by `Status`.
+    PeerGone {
+        /// Its key: an earlier or later one is not meant.
+        key: KeyHash,
+    },
 }
 
 /// A warden's answer.
@@ -115,6 +120,10 @@ pub struct MoveReport {
 /// A warden's family, as `ps` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WardenStatus {
+    /// The warden's own process.
+    pub pid: u32,
+    /// Its key.
+    pub key: KeyHash,
     /// `home` or `guest`.
     pub role: WardenRole,
     /// The family's first process.

@@ -2,22 +2,30 @@
 //!
 //! ```text
 //! home                                    guest
-//!  Prepare(layouts, clocks)  ───────────▶   builds empty processes
+//!  Prepare                   ───────────▶
+//!                            ◀───────────  AskClocks  ┐ several times
+//!  Clocks                    ───────────▶             ┘ makes the family's namespaces
 //!                            ◀───────────  Prepared(where pages go)
-//!  pages (second connection) ═══════════▶
+//!  mappings, rounds of pages ═══════════▶   builds empty processes, fills them
+//!  [home freezes the program]
+//!  the rest of the pages     ═══════════▶
 //!  Context(registers, ...)   ───────────▶   completes them once every page is there
 //!                            ◀───────────  Ready
 //!  [home records the epoch: the point of no return]
 //!  Start                     ───────────▶   runs
 //!                            ◀───────────  Running
 //!
+//!  Copy(to home or next guest)──────────▶
+//!            ◀══════════════ mappings, rounds of pages
+//!                            ◀───────────  Copied
 //!  Freeze                    ───────────▶   stops every thread
-//!                            ◀───────────  Still(layouts, calls under way)
-//!  SendTo(home or next guest)───────────▶
-//!            ◀══════════════ pages ════════
+//!                            ◀───────────  Still
+//!  SendRest                  ───────────▶
+//!            ◀══════════════ the rest of the pages
 //!                            ◀───────────  Captured(registers, ...)
 //!  Discard                   ───────────▶   ends
 //! ```
+//! Mappings and pages share one stream, so that each page comes behind the mapping that it belongs to.
 
 use std::net::SocketAddr;
 
@@ -27,40 +35,52 @@ use migration::pages::Run;
 use serde::{Deserialize, Serialize};
 use transport::{Epoch, KeyHash};
 
+use super::bulk::Sent;
+
 /// From the home warden to a guest warden.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum ToGuest {
-    /// Build empty processes.
+    /// Make room for the family.
     Prepare {
         /// The epoch that will begin.
         epoch: Epoch,
         /// The address range that is homing's own in every process.
         foothold: Foothold,
-        /// Home's clocks now.
-        clocks: Clocks,
-        /// Each process and its mappings.
-        processes: Vec<(u32, Layout)>,
+        /// Stands in every frame of its memory.
+        transfer: u64,
         /// Whoever sends the pages, if it is not home.
         pages_from: Option<KeyHash>,
     },
-    /// Everything that is not a page, and how many batches of pages there were.
+    /// Everything that is not memory.
     Context {
         /// The family.
         family: FamilyImage,
-        /// Batches.
-        batches: u64,
+        /// The transfer that brings its memory.
+        transfer: u64,
     },
     /// Home has recorded the epoch: run.
     Start,
-    /// Stop every thread.
-    Freeze,
-    /// Send the pages there.
-    SendTo {
+    /// Send memory there while the family runs.
+    Copy {
         /// Where to.
         pages: SocketAddr,
         /// Whose key it has.
         key: KeyHash,
-        /// Stands in every batch.
+        /// Stands in every frame.
+        transfer: u64,
+        /// False: only get ready to; nothing can be taken in yet.
+        rounds: bool,
+    },
+    /// Stop every thread.
+    Freeze {
+        /// Numbers the freezes of this family: what is said about an earlier one is not heard any more.
+        attempt: u64,
+        /// The family comes home, where calls in pieces cannot go on.
+        to_home: bool,
+    },
+    /// Send what has changed since to the same place.
+    SendRest {
+        /// Stands in every frame.
         transfer: u64,
     },
     /// Go on: the move did not happen.
@@ -71,11 +91,18 @@ pub(super) enum ToGuest {
     NewProgram {
         /// The process.
         image: Box<ProcessImage>,
-        /// Batches of pages for it.
-        batches: u64,
+        /// The transfer that brings its memory.
+        transfer: u64,
     },
     /// A process of the family runs at home from now on, or is gone: end its body.
     End(u32),
+    /// The answer to `AskClocks`.
+    Clocks {
+        /// Its number.
+        question: u64,
+        /// Home's clocks between question and answer.
+        clocks: Clocks,
+    },
 }
 
 impl ToGuest {
@@ -86,12 +113,14 @@ impl ToGuest {
             ToGuest::Prepare { .. } => "prepare",
             ToGuest::Context { .. } => "context",
             ToGuest::Start => "start",
-            ToGuest::Freeze => "freeze",
-            ToGuest::SendTo { .. } => "send to",
+            ToGuest::Copy { .. } => "copy",
+            ToGuest::Freeze { .. } => "freeze",
+            ToGuest::SendRest { .. } => "send rest",
             ToGuest::Thaw => "thaw",
             ToGuest::Discard => "discard",
             ToGuest::NewProgram { .. } => "new program",
             ToGuest::End(_) => "end",
+            ToGuest::Clocks { .. } => "clocks",
         }
     }
 }
@@ -99,7 +128,7 @@ impl ToGuest {
 /// From a guest warden to the home warden.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum ToHome {
-    /// The processes are there, without pages.
+    /// There is room for the family.
     Prepared {
         /// Where the pages go.
         pages: SocketAddr,
@@ -108,26 +137,80 @@ pub(super) enum ToHome {
     Ready,
     /// It runs.
     Running,
+    /// Further rounds would not make the rest smaller, or are not possible.
+    Copied {
+        /// Of which transfer.
+        transfer: u64,
+        /// What was sent, or why it was not.
+        sent: Result<Sent, String>,
+    },
     /// Every thread stands still.
     Still {
-        /// Each process and its mappings.
-        layouts: Vec<(u32, Layout)>,
+        /// Of the freeze.
+        attempt: u64,
     },
-    /// Everything that is not a page.
+    /// Everything that is not memory; the memory is on its way.
     Captured {
+        /// Of the freeze.
+        attempt: u64,
         /// The family.
         family: FamilyImage,
-        /// Batches of pages that were sent.
-        batches: u64,
-        /// Their bytes on the wire.
-        bytes: u64,
+        /// What was sent since every thread stands still.
+        sent: Sent,
     },
     /// The new program of this process runs.
     ProgramRuns(u32),
     /// It could not be built here.
     ProgramFailed(u32, String),
+    /// Calls refused here so far, by name.
+    Refused(Vec<(String, u64)>),
     /// Something could not be done; what stands still may go on.
-    Failed(String),
+    Failed {
+        /// Of the last freeze, 0 before the first.
+        attempt: u64,
+        /// Why.
+        reason: String,
+    },
+    /// What time is it at home? With the question's number.
+    AskClocks(u64),
+}
+
+impl ToHome {
+    /// The word's name, for logs and tests.
+    #[must_use]
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            ToHome::Prepared { .. } => "prepared",
+            ToHome::Ready => "ready",
+            ToHome::Running => "running",
+            ToHome::Copied { .. } => "copied",
+            ToHome::Still { .. } => "still",
+            ToHome::Captured { .. } => "captured",
+            ToHome::ProgramRuns(_) => "program runs",
+            ToHome::ProgramFailed(..) => "program failed",
+            ToHome::Refused(_) => "refused",
+            ToHome::Failed { .. } => "failed",
+            ToHome::AskClocks(_) => "ask clocks",
+        }
+    }
+
+    /// The freeze that it is about, if it is about one.
+    #[must_use]
+    pub(super) fn attempt(&self) -> Option<u64> {
+        match self {
+            ToHome::Still { attempt, .. }
+            | ToHome::Captured { attempt, .. }
+            | ToHome::Failed { attempt, .. } => Some(*attempt),
+            ToHome::Prepared { .. }
+            | ToHome::AskClocks(_)
+            | ToHome::Copied { .. }
+            | ToHome::Ready
+            | ToHome::Running
+            | ToHome::ProgramRuns(_)
+            | ToHome::Refused(_)
+            | ToHome::ProgramFailed(..) => None,
+        }
+    }
 }
 
 /// Two clocks at one instant, in nanoseconds.
@@ -159,15 +242,74 @@ pub(super) struct Fetched {
     pub start: u64,
 }
 
-/// On the pages connection: the frame's tail holds the pages.
+/// On the pages connection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Batch {
-    /// Of which transfer it is a part: those of one that was given up are not wanted any more.
-    pub transfer: u64,
-    /// The process at home.
-    pub pid: u32,
-    /// Which pages, in the order of the tail.
-    pub runs: Vec<Run>,
-    /// The tail is an lz4 block that holds so many bytes; 0: it is not compressed.
-    pub unpacked_bytes: u32,
+pub(super) enum Memory {
+    /// From here on a process has these mappings.
+    Layout {
+        /// Of which transfer it is a part: those of one that was given up are not wanted any more.
+        transfer: u64,
+        /// The process at home.
+        pid: u32,
+        /// Which ones.
+        plan: Plan,
+    },
+    /// The frame's tail holds pages.
+    Batch {
+        /// As above.
+        transfer: u64,
+        /// The process at home.
+        pid: u32,
+        /// Which pages, in the order of the tail.
+        runs: Vec<Run>,
+        /// The tail is an lz4 block that holds so many bytes; 0: it is not compressed.
+        unpacked_bytes: u32,
+    },
+    /// The receiver answers with `Placed` when everything before this is in place.
+    Mark {
+        /// As above.
+        transfer: u64,
+        /// Which one.
+        number: u64,
+    },
+    /// That was all.
+    Complete {
+        /// As above.
+        transfer: u64,
+    },
+}
+
+impl Memory {
+    /// Of which transfer it is a part.
+    #[must_use]
+    pub(super) fn transfer(&self) -> u64 {
+        match self {
+            Memory::Layout { transfer, .. }
+            | Memory::Batch { transfer, .. }
+            | Memory::Mark { transfer, .. }
+            | Memory::Complete { transfer } => *transfer,
+        }
+    }
+}
+
+/// The mappings that a process must have before more of its pages can be put in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Plan {
+    /// All of them.
+    pub layout: Layout,
+    /// What came for it before, if anything, belongs to a former program.
+    pub fresh: bool,
+    /// Pages sent before that hold nothing any more.
+    pub gone: Vec<Run>,
+    /// The process stands still: these are final.
+    pub still: bool,
+}
+
+/// The receiver's answer to a mark.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Placed {
+    /// The mark.
+    pub number: u64,
+    /// Why the transfer is of no use, if it is not.
+    pub failure: Option<String>,
 }

@@ -13,6 +13,7 @@ use super::connection::{Connection, Peer};
 use super::dial::{self, dial};
 use super::join_limit::JoinLimit;
 use super::listener::{ACCEPTED_MAX, Destination, Listener, Refusal, Route};
+use super::tasks::Tasks;
 use super::tls::{self, Anchor, ClusterNode, Credentials};
 use super::{CODE_BUSY, CODE_UNIDENTIFIED, CODE_VERSION, EndpointError, quiet, socket};
 use crate::addr::NodeId;
@@ -73,7 +74,11 @@ impl AgentEndpoint {
 
         let (nodes, accepted) = mpsc::channel(ACCEPTED_MAX);
         let joiners = Joiners::default();
-        let listener = Listener::spawn(endpoint.clone(), route(versions.clone(), nodes, joiners.clone()));
+        let listener = Listener::spawn(
+            endpoint.clone(),
+            Tasks::Anywhere,
+            route(versions.clone(), nodes, joiners.clone()),
+        );
         Ok(AgentEndpoint {
             endpoint,
             local_addr: addr,

@@ -11,6 +11,7 @@ use quinn::{
 
 use super::EndpointError;
 use super::low_delay::LowDelayConfig;
+use super::tasks::Tasks;
 use crate::version::Versions;
 
 /// What an endpoint's connections are good at. It shapes what this side sends.
@@ -40,6 +41,8 @@ pub struct Options {
     pub profile: Profile,
     /// The versions it offers.
     pub versions: Versions,
+    /// Where its tasks run.
+    pub tasks: Tasks,
 }
 
 /// What the peer may have under way. The product of connections and windows is what peers can make us hold.

@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::admission::{Admission, Slot, Verdict};
 use super::connection::{Connection, Peer};
+use super::tasks::Tasks;
 use super::{CODE_BUSY, dial};
 
 /// Says who a handshaked peer is and who takes its connection.
@@ -39,14 +40,14 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Starts to accept; must be called within a tokio runtime.
-    pub(super) fn spawn(endpoint: Endpoint, route: Arc<Route>) -> Listener {
+    pub(super) fn spawn(endpoint: Endpoint, tasks: Tasks, route: Arc<Route>) -> Listener {
         let mut task = JoinSet::new();
-        task.spawn(accept(endpoint, route));
+        tasks.add(&mut task, accept(endpoint, tasks, route));
         Listener { _task: task }
     }
 }
 
-async fn accept(endpoint: Endpoint, route: Arc<Route>) {
+async fn accept(endpoint: Endpoint, tasks: Tasks, route: Arc<Route>) {
     let admission = Admission::default();
     let mut handshakes = JoinSet::new();
     loop {
@@ -59,7 +60,7 @@ async fn accept(endpoint: Endpoint, route: Arc<Route>) {
         };
         match admission.knock(incoming.remote_address().ip(), incoming.remote_address_validated()) {
             Verdict::Enter(slot) => {
-                handshakes.spawn(handshake(incoming, slot, Arc::clone(&route)));
+                tasks.add(&mut handshakes, handshake(incoming, slot, Arc::clone(&route)));
             }
             Verdict::Retry => {
                 // It fails only for an address that is validated, and this one is not.

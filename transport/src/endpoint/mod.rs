@@ -13,12 +13,14 @@ mod admission;
 mod agent;
 mod config;
 mod connection;
+mod datagrams;
 mod dial;
 mod error;
 mod join_limit;
 mod listener;
 mod low_delay;
 mod socket;
+mod tasks;
 mod tls;
 mod warden;
 
@@ -26,6 +28,7 @@ pub use agent::{AgentEndpoint, Joins};
 pub use config::{Options, Profile};
 pub use connection::{Closed, Connection, Peer};
 pub use error::{Distrust, EndpointError};
+pub use tasks::Tasks;
 pub use warden::WardenEndpoint;
 
 pub(crate) use agent::dial_to_join;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use quinn::{Endpoint, TokioRuntime};
+use quinn::Endpoint;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc};
 
@@ -67,11 +67,12 @@ impl WardenEndpoint {
         let [high, low, ..] = key.hash().0;
         let socket = socket::bind_in(ip, ports, u16::from_be_bytes([high, low]))?;
         let addr = socket.local_addr().unwrap_or(SocketAddr::new(ip, 0));
-        let endpoint = Endpoint::new(config::endpoint(), Some(server), socket, Arc::new(TokioRuntime))
+        let endpoint = Endpoint::new(config::endpoint(), Some(server), socket, Arc::new(options.tasks))
             .map_err(|source| EndpointError::Bind { addr, source })?;
 
         let (queue, accepted) = mpsc::channel(ACCEPTED_MAX);
-        let listener = Listener::spawn(endpoint.clone(), route(options.versions.clone(), queue));
+        let listener =
+            Listener::spawn(endpoint.clone(), options.tasks, route(options.versions.clone(), queue));
         Ok(WardenEndpoint {
             endpoint,
             local_addr: addr,

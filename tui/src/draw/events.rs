@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use crate::app::{App, Pane};
 use crate::draw::text::{clock, put, wrapped};
 use crate::draw::{Frame, nothing};
-use crate::model::{EventLevel, LoggedEvent, View};
+use crate::model::EventLevel;
 
 /// Columns before the sentence: blank, time, blank, sign, blank.
 const INDENT: u16 = 12;
@@ -30,7 +30,7 @@ pub(super) fn pane(buffer: &mut Buffer, area: Rect, app: &App, boxed: bool) {
         let time = clock(event.at_unix_ms, app.utc_offset_s);
         put(buffer, first, &format!(" {time} {}", sign(event.level)), style);
         let width = inner.width.saturating_sub(INDENT);
-        let sentence = wrapped(&sentence(event, view), usize::from(width));
+        let sentence = wrapped(&event.text, usize::from(width));
         let mut line = first;
         for (index, text) in sentence.iter().take(LINES_MAX).enumerate() {
             if index > 0 {
@@ -43,20 +43,6 @@ pub(super) fn pane(buffer: &mut Buffer, area: Rect, app: &App, boxed: bool) {
     }
 }
 
-/// The event with what it is about in front.
-pub(super) fn sentence(event: &LoggedEvent, view: &View) -> String {
-    let about = match (&event.process, &event.node) {
-        (Some(id), _) => match view.processes.iter().find(|process| process.id() == *id) {
-            // The program's name alone: arguments would push the sentence out of sight.
-            Some(process) => format!("{} {}  ", id.pid, program(&process.command)),
-            None => format!("{}  ", id.pid),
-        },
-        (None, Some(node)) => format!("{node}  "),
-        (None, None) => String::new(),
-    };
-    format!("{about}{}", event.text)
-}
-
 /// A sign for each level: no level is told by its colour alone.
 pub(super) fn sign(level: EventLevel) -> &'static str {
     match level {
@@ -64,9 +50,4 @@ pub(super) fn sign(level: EventLevel) -> &'static str {
         EventLevel::Warning => "!",
         EventLevel::Error => "X",
     }
-}
-
-fn program(command: &str) -> &str {
-    let path = command.split_whitespace().next().unwrap_or(command);
-    path.rsplit('/').next().unwrap_or(path)
 }

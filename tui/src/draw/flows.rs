@@ -108,7 +108,8 @@ fn matrix(buffer: &mut Buffer, area: Rect, app: &App, view: &View, names: &[&str
             let calls: f32 = between().map(|flow| flow.calls_per_s).sum();
             let bytes: f32 = between().map(|flow| flow.bytes_per_s).sum();
             let pages = between().any(|flow| flow.kind == FlowKind::Pages);
-            let calls_text = if calls > 0.0 { format!("{}/s", count(calls)) } else { "pages".to_owned() };
+            let calls_text =
+                if calls > 0.0 || !pages { format!("{}/s", count(calls)) } else { "pages".to_owned() };
             let sign = if pages && calls > 0.0 { "+" } else { "" };
             let style = if pages { app.theme.heading() } else { app.theme.plain() };
             put_right(buffer, calls_place, &format!("{sign}{calls_text}"), style);

@@ -74,27 +74,33 @@ pub(crate) fn busy() -> View {
             flow("alpha", "charlie", FlowKind::Pages, 0.0, 118.0 * MIB as f32),
         ],
         events: vec![
-            event(151_000, EventLevel::Info, Some(41207), None, "moved alpha -> bravo, pause 11 ms"),
+            event(
+                151_000,
+                EventLevel::Info,
+                Some(41207),
+                None,
+                "41207 blender: moved alpha -> bravo, pause 11 ms",
+            ),
             event(
                 41_000,
                 EventLevel::Error,
                 None,
                 Some("delta"),
-                "lost: no contact; 1 process frozen (lease 120 s)",
+                "delta is lost: no contact; 1 process frozen (lease 120 s)",
             ),
             event(
                 20_000,
                 EventLevel::Warning,
                 Some(41402),
                 None,
-                "forwards 2104 calls/s; home is estimated 1.6x faster",
+                "41402 python3: forwards 2104 calls/s; home is estimated 1.6x faster",
             ),
             event(
                 2_000,
                 EventLevel::Info,
                 Some(41310),
                 None,
-                "moving alpha -> charlie (alpha load 0.94 > 0.80)",
+                "41310 gmx: moving alpha -> charlie (alpha load 0.94 > 0.80)",
             ),
         ],
         moves: vec![MoveInProgress {

@@ -4,7 +4,7 @@ use super::PAYLOAD_BYTES;
 use super::gather::{Gather, GatherError};
 use super::layout::Spot;
 use super::memory::{Memory, read_bytes, read_u32, read_u64};
-use super::request::{Filled, Place, When};
+use super::request::{Anchor, Filled, Place, When};
 use super::scatter::Sink;
 use super::split::{self, Split};
 use super::vector::{self, Segment};
@@ -92,13 +92,24 @@ impl<M: Memory> Gather<'_, M> {
     /// Bytes that the kernel reads and may write.
     pub(super) fn in_out(&mut self, i: usize, addr: u64, len: Len, when: When) -> Result<(), GatherError> {
         let (_, len) = self.length(i, len)?;
-        self.exchange(i, addr, len, when)?;
+        let spot = self.exchange(i, addr, len, when)?.0;
+        let waits_with_end =
+            i64::from(self.nr) == libc::SYS_poll && self.given[2] & u64::from(u32::MAX) <= INT_MAX;
+        if waits_with_end && len > 0 && len <= ANCHOR_BYTES_MAX {
+            self.anchor(i, addr, spot, len);
+        }
         Ok(())
+    }
+
+    fn anchor(&mut self, i: usize, addr: u64, spot: Spot, len: usize) {
+        if let (Ok(arg), Ok(len)) = (u8::try_from(i), u32::try_from(len)) {
+            self.layout.anchor(spot, Anchor { arg, addr, offset: 0, len });
+        }
     }
 
     /// A timeout that sinks; the kernel ignores it when it cannot write the rest.
     pub(super) fn timeout(&mut self, i: usize, addr: u64) -> Result<(), GatherError> {
-        self.exchange(i, addr, TIMESPEC_BYTES, When::Always)?.ignore_faults();
+        self.exchange(i, addr, TIMESPEC_BYTES, When::Always)?.1.ignore_faults();
         Ok(())
     }
 
@@ -107,13 +118,21 @@ impl<M: Memory> Gather<'_, M> {
         let to = vec![Segment { addr, len: TIMESPEC_BYTES as u64 }];
         let spot = vector::reserve(&mut self.layout, to, Filled::Whole, When::Interrupted)?;
         self.point(i, spot);
+        self.anchor(i, addr, spot, TIMESPEC_BYTES);
         Ok(())
     }
 
-    fn exchange(&mut self, i: usize, addr: u64, len: usize, when: When) -> Result<&mut Sink, GatherError> {
+    fn exchange(
+        &mut self,
+        i: usize,
+        addr: u64,
+        len: usize,
+        when: When,
+    ) -> Result<(Spot, &mut Sink), GatherError> {
         let bytes = read_bytes(self.memory, addr, len)?;
         let spot = self.put(i, &bytes)?;
-        Ok(self.layout.output(spot, vec![Segment { addr, len: len as u64 }], Filled::Whole, when))
+        let to = vec![Segment { addr, len: len as u64 }];
+        Ok((spot, self.layout.output(spot, to, Filled::Whole, when)))
     }
 
     /// A buffer whose length stands in a cell, before the call the room and after it the length.
@@ -223,6 +242,10 @@ const HANDLE_BYTES: u32 = 128;
 /// Descriptors that three sets of one `select` can name within a slot.
 const FDS_MAX: u64 = 512 * 1024;
 
+/// The largest array of a `poll` that is kept at the program's address: 512 descriptors.
+const ANCHOR_BYTES_MAX: usize = 4096;
+
+const INT_MAX: u64 = i32::MAX as u64;
 const LONG_BYTES: u32 = 8;
 const TIMESPEC_BYTES: usize = 16;
 const SIGSET_BYTES: usize = 8;

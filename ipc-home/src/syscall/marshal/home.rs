@@ -4,7 +4,7 @@
 //! deputy's own memory, as the program itself could; it cannot make the warden touch anything outside the slot, hold
 //! more memory than the slot, or execute a call that the table keeps from the deputy.
 
-use super::request::{FIXUPS_MAX, Filled, OUTPUTS_MAX, Output, Place, Request};
+use super::request::{Anchor, FIXUPS_MAX, Filled, OUTPUTS_MAX, Output, Place, Request};
 use crate::syscall::classify::{classify, travels};
 
 /// A request that was checked, ready to run.
@@ -15,6 +15,8 @@ pub struct Placed {
     /// What to write at the start of the slot.
     pub bytes: Vec<u8>,
     outputs: Vec<Output>,
+    /// What else must lie at the program's own address.
+    pub anchor: Option<Anchor>,
 }
 
 /// A request that home does not execute.
@@ -54,6 +56,9 @@ pub enum Refusal {
         /// Which fixup.
         index: usize,
     },
+    /// What shall lie at the program's address is not in the slot.
+    #[error("the part that belongs at the program's own address reaches outside the slot")]
+    AnchorOutside,
     /// An output or its length lies outside the slot, or the outputs together are longer than it.
     #[error("output {index} reaches outside the slot")]
     OutputOutside {
@@ -67,7 +72,7 @@ pub enum Refusal {
 /// # Errors
 /// [`Refusal`] if the request is not one that gathering makes; nothing has happened then.
 pub fn place(request: Request, image: &[u8], slot_base: u64, slot_len: u32) -> Result<Placed, Refusal> {
-    let Request { nr, mut args, fixups, slot_bytes, outputs } = request;
+    let Request { nr, mut args, fixups, slot_bytes, outputs, anchor } = request;
     if !travels(classify(nr, &args)) {
         return Err(Refusal::NotForwarded { nr });
     }
@@ -99,7 +104,14 @@ pub fn place(request: Request, image: &[u8], slot_base: u64, slot_len: u32) -> R
         }
     }
     check_outputs(&outputs, slot_bytes)?;
-    Ok(Placed { args, bytes, outputs })
+    let outside = |anchor: &Anchor| {
+        let end = anchor.offset.checked_add(anchor.len);
+        usize::from(anchor.arg) >= args.len() || end.is_none_or(|end| end > slot_bytes)
+    };
+    if anchor.as_ref().is_some_and(outside) {
+        return Err(Refusal::AnchorOutside);
+    }
+    Ok(Placed { args, bytes, outputs, anchor })
 }
 
 impl Placed {

@@ -2,7 +2,7 @@
 
 use super::SLOT_BYTES;
 use super::gather::{GatherError, Plan};
-use super::request::{Filled, Fixup, Output, Place, Request, When};
+use super::request::{Anchor, Filled, Fixup, Output, Place, Request, When};
 use super::scatter::{Scatter, Sink};
 use super::split::Split;
 use super::vector::Segment;
@@ -20,6 +20,7 @@ pub(super) struct Layout {
     behind_bytes: u32,
     fixups: Vec<(Place, Spot)>,
     outputs: Vec<(Spot, Output)>,
+    anchor: Option<(Spot, Anchor)>,
     sinks: Vec<Sink>,
 }
 
@@ -61,6 +62,11 @@ impl Layout {
         self.sinks.last_mut().expect("a sink was pushed")
     }
 
+    /// Lets a part of the slot lie at the program's own address, too.
+    pub(super) fn anchor(&mut self, spot: Spot, anchor: Anchor) {
+        self.anchor = Some((spot, anchor));
+    }
+
     pub(super) fn finish(self, nr: u32, args: [u64; 6], split: Option<Split>) -> Result<Plan, GatherError> {
         let behind = narrow(self.image.len())?;
         let resolve = |spot| match spot {
@@ -72,7 +78,8 @@ impl Layout {
         let outputs =
             self.outputs.iter().map(|&(spot, output)| Output { offset: resolve(spot), ..output }).collect();
         let slot_bytes = behind + self.behind_bytes;
-        let request = Request { nr, args, fixups, slot_bytes, outputs };
+        let anchor = self.anchor.map(|(spot, anchor)| Anchor { offset: resolve(spot), ..anchor });
+        let request = Request { nr, args, fixups, slot_bytes, outputs, anchor };
         Ok(Plan { request, image: self.image, scatter: Scatter::new(self.sinks), split })
     }
 

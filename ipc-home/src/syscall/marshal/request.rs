@@ -17,6 +17,32 @@ pub struct Request {
     pub slot_bytes: u32,
     /// What to send back, in this order.
     pub outputs: Vec<Output>,
+    /// A buffer that the kernel may come back to when the call was interrupted.
+    pub anchor: Option<Anchor>,
+}
+
+/// While the call runs, a part of the slot lies at the program's own address, and argument `arg` is that address: the
+/// kernel notes it in the thread's restart block, where it must mean the same after the family's return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Which argument, 0 to 5.
+    pub arg: u8,
+    /// The program's address.
+    pub addr: u64,
+    /// Where it stands in the slot.
+    pub offset: u32,
+    /// How many bytes.
+    pub len: u32,
+}
+
+impl Anchor {
+    /// The program's address of so many bytes of the slot, if they are part of this.
+    #[must_use]
+    pub fn address_of(&self, offset: u32, len: usize) -> Option<u64> {
+        let end = u64::from(offset) + len as u64;
+        let inside = self.offset <= offset && end <= u64::from(self.offset) + u64::from(self.len);
+        inside.then(|| self.addr + u64::from(offset - self.offset))
+    }
 }
 
 /// `place` becomes the slot's address plus `target`.

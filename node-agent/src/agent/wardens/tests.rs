@@ -22,6 +22,7 @@ fn nursery(dir: &Path, script: &str) -> Nursery {
         node_id: NodeId([1; 32]),
         allow_root: false,
         starting: Mutex::new(()),
+        births: RwLock::new(()),
     }
 }
 
@@ -69,6 +70,40 @@ async fn the_socket_of_a_dead_warden_says_so() {
     assert_eq!(nursery(dir.path(), "").sockets(), std::slice::from_ref(&socket));
     remove_remains(&socket);
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_warden_that_thinks_nobody_needs_it_is_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "[ -e $0.once ] && { echo again >&2; exit 1; }; touch $0.once; exit 0";
+    let error = nursery(dir.path(), script).home_warden(7, 5, soon()).await.unwrap_err();
+    assert_eq!(error.line(), "it ended: again");
+}
+
+#[tokio::test]
+async fn what_a_dead_warden_has_left_stays_while_the_next_one_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let nursery = nursery(dir.path(), "");
+    let socket = nursery.home_socket(7, 5);
+    drop(tokio::net::UnixListener::bind(&socket).unwrap());
+    let birth = nursery.births.read().await;
+    nursery.sweep(&socket);
+    assert!(socket.exists(), "it may be the next one's by now");
+    drop(birth);
+    nursery.sweep(&socket);
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_warden_that_waits_for_nobody_does_not_keep_the_next_one_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let nursery = nursery(dir.path(), "");
+    let first = nursery.guest_socket(offer().process, 3);
+    let waits = tokio::net::UnixListener::bind(&first).unwrap();
+    let second = nursery.guest_socket(offer().process, 3);
+    assert!(second != first && nursery.sockets_of(offer().process).contains(&first));
+    drop(waits);
+    assert_eq!(nursery.guest_socket(offer().process, 3), first);
 }
 
 #[tokio::test]

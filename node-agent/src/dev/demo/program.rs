@@ -57,7 +57,8 @@ impl Program {
         self.pid
     }
 
-    /// Lets it count once, and checks what both the pipe and the connection say; returns the count and how long it took.
+    /// Lets it count once, and checks what both the pipe and the connection say; returns the count and how long it
+    /// took.
     ///
     /// # Errors
     /// [`ProgramError::Wrong`] if anything was lost, repeated or changed; others if the program or a connection ended.

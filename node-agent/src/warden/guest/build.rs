@@ -1,120 +1,201 @@
 //! Building what home sends: empty processes, then bodies, then new programs.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ipc_home::guest::Guest;
 use ipc_home::syscall::filter::{ExemptCode, filter};
 use migration::body::{Body, FilterInstruction};
 use migration::foothold::Foothold;
-use migration::image::{FamilyImage, Layout, ProcessImage};
-use migration::init::{ClockOffsets, FamilyInit};
-use migration::pages::{self};
-use migration::sys::clock;
-use migration::vessel::Vessel;
+use migration::image::{FamilyImage, ProcessImage};
+use migration::init::FamilyInit;
+use migration::pages;
+use migration::tracee::Waiter;
+use migration::vessel::{BuildError, Vessel};
 use transport::{Epoch, KeyHash};
 
-use super::{Family, GuestWarden, Stage};
-use crate::warden::bulk::{Bulk, Target};
+use super::clocks::{self, Estimate};
+use super::{Arrival, Event, Family, GuestWarden, Stage};
+use crate::warden::bulk::{Bulk, Order, Receiver, Target};
 use crate::warden::common::{describe, done};
-use crate::warden::handoff::{Clocks, ToHome};
+use crate::warden::handoff::{Clocks, Plan, ToHome};
+
+/// What home wants to be prepared.
+pub(super) struct Preparation {
+    pub(super) epoch: Epoch,
+    pub(super) foothold: Foothold,
+    pub(super) transfer: u64,
+    pub(super) pages_from: Option<KeyHash>,
+    pub(super) clocks: Estimate,
+}
 
 impl GuestWarden {
-    pub(super) fn prepare(
-        &mut self,
-        epoch: Epoch,
-        foothold: Foothold,
-        clocks: Clocks,
-        processes: Vec<(u32, Layout)>,
-        pages_from: Option<KeyHash>,
-    ) -> Result<(), String> {
+    /// Asks home what time it is; what it wants to be prepared must wait for that.
+    pub(super) fn ask_clocks(&mut self, mut preparation: Preparation) -> Result<(), String> {
+        let question = preparation.clocks.ask(clocks::own().map_err(describe)?);
+        self.preparation = Some(preparation);
+        self.control.send(ToHome::AskClocks(question), Bytes::new());
+        Ok(())
+    }
+
+    pub(super) fn heard_clocks(&mut self, question: u64, home: Clocks) -> Result<(), String> {
+        let now = clocks::own().map_err(describe)?;
+        let Some(mut preparation) = self.preparation.take() else { return Ok(()) };
+        if preparation.clocks.heard(question, home, now) {
+            return self.ask_clocks(preparation);
+        }
+        self.prepare(preparation)
+    }
+
+    fn prepare(&mut self, preparation: Preparation) -> Result<(), String> {
+        let Preparation { epoch, foothold, transfer, pages_from, clocks } = preparation;
+        let offsets = clocks.offsets().ok_or("home did not say what time it is")?;
         // The namespaces first: they need a process with a single thread, and the pages thread is the second one.
-        let offsets = offsets(clocks, self.connection.rtt()).map_err(|error| error.to_string())?;
         let init = FamilyInit::start(offsets).map_err(describe)?;
-        let bulk = Bulk::start(Arc::clone(&self.key), self.common.ip, self.common.ports.0.clone())
-            .map_err(describe)?;
+        let (bulk, mut orders) =
+            Bulk::start(Arc::clone(&self.key), self.common.ip, self.common.ports.0.clone())
+                .map_err(describe)?;
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(order) = orders.recv().await {
+                drop(events.send(Event::Memory(order)));
+            }
+        });
+        bulk.expect(transfer);
         bulk.allow(pages_from.unwrap_or(self.home_key));
         bulk.allow(self.home_key);
-        let mut vessels = Vec::new();
-        for (pid, layout) in processes {
-            let vessel = Vessel::build(&init, &self.waiter, pid, layout, foothold).map_err(describe)?;
-            bulk.receive(pid, target(&vessel.memory, Some(&vessel.uffd))?);
-            vessels.push(vessel);
-        }
         self.epoch = epoch;
         self.control.send(ToHome::Prepared { pages: bulk.addr() }, Bytes::new());
-        let family = Family {
+        self.stage = Stage::Building(Family {
             init,
             bulk,
             foothold,
             guest: Guest::new(foothold, Rc::clone(&self.waiter)),
             filter: filter_for(foothold),
+            vessels: HashMap::new(),
             frozen: false,
-        };
-        self.stage = Stage::Building(family, vessels);
+            receiver: Receiver::Vessel,
+        });
         Ok(())
     }
 
-    pub(super) async fn complete(&mut self, image: &FamilyImage, batches: u64) -> Result<(), String> {
-        let Stage::Building(mut family, vessels) = std::mem::replace(&mut self.stage, Stage::Empty) else {
+    /// Gives processes the mappings that their memory needs, as far as nothing stands in the way.
+    pub(super) fn lay_out(&mut self) {
+        while let Some(order) = self.orders.pop_front() {
+            let (Stage::Building(family) | Stage::Living(family)) = &mut self.stage else { return };
+            if family.guest.processes().contains_key(&order.pid) {
+                // The process has a new program; its former body must have ended, which comes as an event.
+                family.guest.end(order.pid);
+                return self.orders.push_front(order);
+            }
+            let Order { pid, plan, done } = order;
+            let former = family.vessels.remove(&pid);
+            let made = family.vessel(former, &self.waiter, pid, plan);
+            let target = made.map_err(describe).and_then(|vessel| {
+                let target = target(&vessel);
+                family.vessels.insert(pid, vessel);
+                target.map(Some)
+            });
+            // A transfer that was given up does not want to know.
+            let _ = done.send(target);
+        }
+    }
+
+    /// Goes on once all memory of a transfer is there.
+    pub(super) fn await_memory(&mut self, arrival: Arrival, transfer: u64) {
+        let (Stage::Building(family) | Stage::Living(family)) = &self.stage else { return };
+        let (received, events) = (family.bulk.received(transfer), self.events.clone());
+        tokio::task::spawn_local(async move {
+            drop(events.send(Event::Received(arrival, done(received).await)));
+        });
+    }
+
+    pub(super) async fn received(&mut self, arrival: Arrival, received: Result<(), String>) {
+        let message = match (arrival, received) {
+            (Arrival::Family(image), received) => {
+                let complete = match received {
+                    Ok(()) => self.complete(&image).await,
+                    Err(reason) => Err(reason),
+                };
+                let attempt = self.attempt;
+                complete.map_or_else(|reason| ToHome::Failed { attempt, reason }, |()| ToHome::Ready)
+            }
+            (Arrival::Program(image), received) => {
+                let built = received.and_then(|()| self.build_program(&image));
+                match built {
+                    Ok(()) => ToHome::ProgramRuns(image.pid),
+                    Err(reason) => ToHome::ProgramFailed(image.pid, reason),
+                }
+            }
+        };
+        self.control.send(message, Bytes::new());
+    }
+
+    async fn complete(&mut self, image: &FamilyImage) -> Result<(), String> {
+        let Stage::Building(mut family) = std::mem::replace(&mut self.stage, Stage::Empty) else {
             return Err("registers for a body that was not prepared".to_owned());
         };
-        done(family.bulk.received(batches)).await?;
-        for vessel in vessels {
-            let seen = image.processes.iter().find(|process| process.pid == vessel.pid);
-            let seen = seen.ok_or("a process without registers")?;
-            family.bulk.forget(vessel.pid);
-            let body = Body::complete(vessel, seen, &family.filter, &family.init, &self.waiter);
-            family.guest.adopt(body.map_err(describe)?, seen);
+        for process in &image.processes {
+            family.enliven(process, &self.waiter)?;
         }
+        // Those that ended after their memory had begun to travel.
+        family.vessels.drain().for_each(|(_, vessel)| vessel.end());
         self.stage = Stage::Living(family);
         self.open_fetches().await?;
         self.effects();
-        self.control.send(ToHome::Ready, Bytes::new());
         Ok(())
     }
 
-    pub(super) async fn new_program(&mut self, image: &ProcessImage, batches: u64) -> Result<(), String> {
-        let built = self.build_program(image, batches).await;
-        let message = match built {
-            Ok(()) => ToHome::ProgramRuns(image.pid),
-            Err(reason) => ToHome::ProgramFailed(image.pid, reason),
-        };
-        self.control.send(message, Bytes::new());
-        Ok(())
-    }
-
-    pub(super) async fn build_program(&mut self, image: &ProcessImage, batches: u64) -> Result<(), String> {
-        let pid = image.pid;
-        if let Some(guest) = self.guest() {
-            guest.end(pid);
-        }
-        let deadline = tokio::time::Instant::now() + END_LIMIT;
-        while self.guest().is_some_and(|guest| guest.processes().contains_key(&pid)) {
-            if tokio::time::Instant::now() > deadline {
-                return Err(format!("the former body of {pid} does not end"));
-            }
-            self.reap();
-            tokio::time::sleep(SHORT).await;
-        }
-        self.effects();
-        let waiter = Rc::clone(&self.waiter);
+    fn build_program(&mut self, image: &ProcessImage) -> Result<(), String> {
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
-        let layout = image.layout.clone();
-        let vessel = Vessel::build(&family.init, &waiter, pid, layout, family.foothold).map_err(describe)?;
-        family.bulk.receive(pid, target(&vessel.memory, Some(&vessel.uffd))?);
-        done(family.bulk.received(batches)).await?;
-        family.bulk.forget(pid);
-        let body = Body::complete(vessel, image, &family.filter, &family.init, &waiter).map_err(describe)?;
-        family.guest.adopt(body, image);
+        family.enliven(image, &self.waiter)?;
         family.guest.start();
         Ok(())
     }
+
+    /// Ends a body, or what was to become one.
+    pub(super) fn end(&mut self, pid: u32) {
+        self.orders.retain(|order| order.pid != pid);
+        let (Stage::Building(family) | Stage::Living(family)) = &mut self.stage else { return };
+        family.guest.end(pid);
+        if let Some(vessel) = family.vessels.remove(&pid) {
+            vessel.end();
+        }
+    }
+}
+
+impl Family {
+    fn vessel(
+        &self,
+        former: Option<Vessel>,
+        waiter: &Waiter,
+        pid: u32,
+        plan: Plan,
+    ) -> Result<Vessel, BuildError> {
+        let Plan { layout, fresh, gone, still } = plan;
+        let vessel = match former {
+            None => return Vessel::build(&self.init, waiter, pid, layout, self.foothold),
+            Some(vessel) if fresh => vessel.renew(waiter, &layout.special)?,
+            Some(vessel) => vessel,
+        };
+        vessel.lay_out(waiter, layout, &gone, still)
+    }
+
+    /// Makes a body of a vessel whose memory is complete.
+    fn enliven(&mut self, image: &ProcessImage, waiter: &Waiter) -> Result<(), String> {
+        let vessel = self.vessels.remove(&image.pid).ok_or("registers for a process without memory")?;
+        let body = Body::complete(vessel, image, &self.filter, &self.init, waiter).map_err(describe)?;
+        self.guest.adopt(body, image);
+        Ok(())
+    }
+}
+
+fn target(vessel: &Vessel) -> Result<Target, String> {
+    let memory = vessel.memory.try_clone().map_err(describe)?;
+    let uffd = vessel.uffd.try_clone().map_err(describe)?;
+    Ok(Target { memory, uffd: Some(uffd), staged: None })
 }
 
 pub(super) fn filter_for(foothold: Foothold) -> Vec<FilterInstruction> {
@@ -124,35 +205,3 @@ pub(super) fn filter_for(foothold: Foothold) -> Vec<FilterInstruction> {
         .map(|step| FilterInstruction { code: step.code, jt: step.jt, jf: step.jf, k: step.k })
         .collect()
 }
-
-pub(super) fn target(memory: &File, uffd: Option<&OwnedFd>) -> Result<Target, String> {
-    let uffd = uffd.map(OwnedFd::try_clone).transpose().map_err(describe)?;
-    Ok(Target { memory: memory.try_clone().map_err(describe)?, uffd })
-}
-
-/// How far the family's clocks must be ahead of the machine's: home's clocks, which are half a round trip old, less
-/// this node's, which may themselves be shifted.
-pub(super) fn offsets(home: Clocks, rtt: Duration) -> io::Result<ClockOffsets> {
-    let half = i64::try_from(rtt.as_nanos() / 2).unwrap_or(0);
-    let text = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let own = |clock: &str| -> i64 {
-        text.lines()
-            .find_map(|line| {
-                let mut words = line.split_whitespace();
-                (words.next()? == clock).then_some(())?;
-                let seconds: i64 = words.next()?.parse().ok()?;
-                Some(seconds * 1_000_000_000 + words.next()?.parse::<i64>().ok()?)
-            })
-            .unwrap_or(0)
-    };
-    Ok(ClockOffsets {
-        monotonic_ns: own("monotonic") + home.monotonic_ns + half - clock::monotonic_ns()?,
-        boottime_ns: own("boottime") + home.boottime_ns + half - clock::boottime_ns()?,
-    })
-}
-
-/// For a body to end after it was killed.
-const END_LIMIT: Duration = Duration::from_secs(5);
-
-/// Between two looks at a body that is ending.
-const SHORT: Duration = Duration::from_micros(500);

@@ -11,7 +11,7 @@ use transport::channel::Channel;
 use transport::frame::{Reader, Writer};
 
 use super::{CallStream, Event, GuestWarden};
-use crate::warden::common::{Readiness, describe, is_hung_up, is_readable, watch};
+use crate::warden::common::{Pending, Readiness, describe, pending, watch};
 use crate::warden::control::{Accept, Offer};
 use crate::warden::handoff::Fetched;
 use crate::warden::streams::{Outbox, read};
@@ -25,8 +25,11 @@ impl GuestWarden {
             let Ok((sender, receiver)) = connection.open(Channel::Calls).await else { return };
             let outbox = Outbox::new(sender);
             outbox.send(FromBody::Attach { pid, tid, epoch }, Bytes::new());
+            let line = Rc::clone(&stream);
             read::<ToBody>(receiver, move |frame| {
-                if let Some((message, tail)) = frame {
+                if let Some((message, tail)) = frame
+                    && !line.borrow().is_over
+                {
                     drop(events.send(Event::Message(tid, message, tail)));
                 }
             });
@@ -34,7 +37,9 @@ impl GuestWarden {
             for (message, tail) in stream.early.drain(..) {
                 outbox.send(message, tail);
             }
-            stream.open = Some(outbox);
+            if !stream.is_over {
+                stream.open = Some(outbox);
+            }
         });
     }
 
@@ -47,17 +52,29 @@ impl GuestWarden {
         }
     }
 
+    /// Ends the stream of a thread that is gone, once its last words are sent.
+    pub(super) fn hang_up(&mut self, tid: u32) {
+        if let Some(stream) = self.calls.remove(&tid) {
+            let mut stream = stream.borrow_mut();
+            stream.is_over = true;
+            stream.open = None;
+        }
+    }
+
     pub(super) fn listen(&self, listener: Rc<OwnedFd>) {
         let events = self.events.clone();
         let watched = watch(&listener, move |listener| {
-            while is_readable(listener) {
-                match seccomp::receive(listener.as_fd()) {
-                    Ok(Some(notification)) => drop(events.send(Event::Notified(notification))),
-                    Ok(None) => {}
-                    Err(_) => return Readiness::Over,
+            loop {
+                match pending(listener.as_fd()) {
+                    Pending::Word => match seccomp::receive(listener.as_fd()) {
+                        Ok(Some(notification)) => drop(events.send(Event::Notified(notification))),
+                        Ok(None) => {}
+                        Err(_) => return Readiness::Over,
+                    },
+                    Pending::End => return Readiness::Over,
+                    Pending::Nothing => return Readiness::Drained,
                 }
             }
-            if is_hung_up(listener.as_fd()) { Readiness::Over } else { Readiness::Drained }
         });
         if let Err(error) = watched {
             tracing::error!(%error, "calls cannot be heard");
@@ -68,7 +85,7 @@ impl GuestWarden {
         let events = self.events.clone();
         let watched = watch(&uffd, move |uffd| {
             drop(events.send(Event::Fault(pid)));
-            if is_hung_up(uffd.as_fd()) { Readiness::Over } else { Readiness::Drained }
+            if pending(uffd.as_fd()) == Pending::End { Readiness::Over } else { Readiness::Drained }
         });
         if let Err(error) = watched {
             tracing::error!(%error, "page faults cannot be heard");

@@ -1,24 +1,28 @@
 //! The guest warden: keeps the bodies of one family at this node.
 
 mod build;
+mod clocks;
 mod leave;
 mod lines;
+mod status;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use self::build::Preparation;
+use self::clocks::Estimate;
 use bytes::Bytes;
 use ipc_home::guest::{Effect, Guest};
 use ipc_home::protocol::{FromBody, ToBody};
 use migration::body::FilterInstruction;
 use migration::foothold::Foothold;
-use migration::image::FamilyImage;
+use migration::image::{FamilyImage, ProcessImage};
 use migration::init::FamilyInit;
-use migration::sys::{seccomp, wait};
+use migration::sys::seccomp;
 use migration::tracee::Waiter;
 use migration::vessel::Vessel;
 use tokio::sync::mpsc;
@@ -28,9 +32,10 @@ use transport::identity::WardenKey;
 use transport::{Epoch, KeyHash, ProcessId};
 
 use crate::cli::warden_args::WardenCommon;
-use crate::warden::bulk::{Bulk, Sent};
-use crate::warden::common::{Asked, Readiness, listen, watch};
-use crate::warden::control::{Accept, FromWarden, ProcessStatus, ToWarden, WardenRole, WardenStatus};
+use crate::warden::bulk::{Bulk, Order, Receiver, Sent};
+use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
+use crate::warden::control::{Accept, ToWarden};
+use crate::warden::fail;
 use crate::warden::handoff::{Fetch, Fetched, ToGuest, ToHome};
 use crate::warden::streams::{Outbox, read};
 
@@ -41,9 +46,21 @@ enum Event {
     Control(Option<ToGuest>),
     Message(u32, ToBody, Bytes),
     Fetched(Fetched, Bytes),
-    /// The pages of this attempt are sent, or cannot be.
+    /// Further rounds would not make the rest of this transfer smaller.
+    Copied(u64, Result<Sent, String>),
+    /// All memory of this transfer is sent, or cannot be.
     Sent(u64, Result<Sent, String>),
+    /// Memory that comes needs these mappings first.
+    Memory(Order),
+    /// All memory of a family or of a new program is there, or cannot be.
+    Received(Arrival, Result<(), String>),
     Asked(Asked),
+}
+
+/// Whose memory has come.
+enum Arrival {
+    Family(FamilyImage),
+    Program(Box<ProcessImage>),
 }
 
 /// Runs until the family is gone.
@@ -55,7 +72,8 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
     let offer = lines::read_offer().await?;
     let key = Arc::new(WardenKey::generate().map_err(|error| error.to_string())?);
     let ports = common.ports.0.clone();
-    let endpoint = WardenEndpoint::bind(&key, common.ip, ports).map_err(|error| error.to_string())?;
+    let endpoint =
+        WardenEndpoint::bind_with(&key, common.ip, ports, for_calls()).map_err(|error| error.to_string())?;
     endpoint.allow(offer.home_key);
     let (events, inbox) = mpsc::unbounded_channel();
     let ask = events.clone();
@@ -85,10 +103,14 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         calls: HashMap::new(),
         events,
         stage: Stage::Empty,
+        preparation: None,
         moving: true,
         wanted: None,
+        wanted_since: Instant::now(),
+        refused_told: (0, Instant::now()),
+        attempt: 0,
         sending: None,
-        transfers: 0,
+        orders: VecDeque::new(),
     };
     let ended = warden.serve(inbox).await;
     let _ = std::fs::remove_file(&common.control);
@@ -101,7 +123,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
 /// How far the family is.
 enum Stage {
     Empty,
-    Building(Family, Vec<Vessel>),
+    Building(Family),
     Living(Family),
 }
 
@@ -111,7 +133,11 @@ struct Family {
     foothold: Foothold,
     guest: Guest,
     filter: Vec<FilterInstruction>,
+    /// Processes without a life of their own yet.
+    vessels: HashMap<u32, Vessel>,
     frozen: bool,
+    /// Whose place the memory takes that is sent from here.
+    receiver: Receiver,
 }
 
 struct GuestWarden {
@@ -129,17 +155,28 @@ struct GuestWarden {
     calls: HashMap<u32, Rc<RefCell<CallStream>>>,
     events: mpsc::UnboundedSender<Event>,
     stage: Stage,
+    /// Waits for home's clocks.
+    preparation: Option<Preparation>,
     moving: bool,
     /// What home has asked for and something still stands in the way of.
     wanted: Option<ToGuest>,
-    /// The frozen family, while its pages are on the way; with the number of this attempt.
+    /// Since when.
+    wanted_since: Instant,
+    /// Refused calls that home was told of, and when.
+    refused_told: (u64, Instant),
+    /// The last freeze that home has asked for.
+    attempt: u64,
+    /// The frozen family, while its memory is on the way; with the number of the transfer.
     sending: Option<(u64, FamilyImage)>,
-    transfers: u64,
+    /// Mappings to be made, in order; the first one may have to wait for the end of a former body.
+    orders: VecDeque<Order>,
 }
 
 /// The stream of one thread, which opens a moment after its first message.
 #[derive(Default)]
 struct CallStream {
+    /// Its thread is gone; one of a new program may have its id.
+    is_over: bool,
     open: Option<Outbox<FromBody>>,
     early: Vec<(FromBody, Bytes)>,
 }
@@ -153,9 +190,23 @@ impl GuestWarden {
             Readiness::Drained
         })
         .map_err(|error| error.to_string())?;
-        while let Some(event) = inbox.recv().await {
+        loop {
+            // What home wants may have to wait for something that does not end with an event.
+            let pause = match self.wanted {
+                Some(_) => Some(PURSUIT_PAUSE),
+                None => self.tell_refused(),
+            };
+            let event = match pause {
+                _ if self.waiter.has_missed() => Some(Event::Children),
+                None => inbox.recv().await,
+                Some(pause) => match tokio::time::timeout(pause, inbox.recv()).await {
+                    Ok(event) => event,
+                    Err(_) => Some(Event::Children),
+                },
+            };
+            let Some(event) = event else { return Ok(()) };
             match event {
-                Event::Children => {}
+                Event::Children => self.reap(),
                 Event::Notified(notification) => {
                     if let Some(guest) = self.guest() {
                         guest.notified(notification);
@@ -176,36 +227,50 @@ impl GuestWarden {
                         guest.fetched(pid, start, &data);
                     }
                 }
-                Event::Sent(number, sent) => self.sent(number, sent),
-                Event::Asked(asked) => self.answer(&asked),
+                Event::Copied(transfer, sent) => self.copied(transfer, sent),
+                Event::Sent(transfer, sent) => self.sent(transfer, sent),
+                Event::Memory(order) => self.orders.push_back(order),
+                Event::Received(arrival, received) => self.received(arrival, received).await,
+                Event::Asked(asked) => {
+                    self.answer(&asked);
+                    if let ToWarden::PeerGone { key } = asked.question
+                        && key == self.home_key
+                    {
+                        return Err("the home warden was killed".to_owned());
+                    }
+                }
                 Event::Control(None) => return Err("the home warden is gone".to_owned()),
                 Event::Control(Some(ToGuest::Discard)) => return Ok(()),
                 Event::Control(Some(message)) => {
                     if let Err(reason) = self.control(message).await {
-                        tracing::error!(%reason, "a step of the handoff failed");
-                        self.control.send(ToHome::Failed(reason), Bytes::new());
+                        self.failed(reason);
                     }
                 }
             }
-            self.reap();
+            self.lay_out();
             self.effects();
             // A freeze may find every thread at rest already, so it is looked at again behind itself.
-            if matches!(self.wanted, Some(ToGuest::Freeze)) {
+            if matches!(self.wanted, Some(ToGuest::Freeze { .. })) {
                 self.pursue_or_fail().await;
             }
             self.pursue_or_fail().await;
             self.effects();
         }
-        Ok(())
     }
 
     async fn control(&mut self, message: ToGuest) -> Result<(), String> {
         tracing::debug!(step = message.name(), "from home");
+        fail::pass("guest", message.name());
         match message {
-            ToGuest::Prepare { epoch, foothold, clocks, processes, pages_from } => {
-                self.prepare(epoch, foothold, clocks, processes, pages_from)
+            ToGuest::Prepare { epoch, foothold, transfer, pages_from } => {
+                let clocks = Estimate::default();
+                self.ask_clocks(Preparation { epoch, foothold, transfer, pages_from, clocks })
             }
-            ToGuest::Context { family, batches } => self.complete(&family, batches).await,
+            ToGuest::Clocks { question, clocks } => self.heard_clocks(question, clocks),
+            ToGuest::Context { family, transfer } => {
+                self.await_memory(Arrival::Family(family), transfer);
+                Ok(())
+            }
             ToGuest::Start => {
                 self.moving = false;
                 if let Some(guest) = self.guest() {
@@ -214,31 +279,58 @@ impl GuestWarden {
                 self.control.send(ToHome::Running, Bytes::new());
                 Ok(())
             }
-            ToGuest::Freeze | ToGuest::SendTo { .. } => {
+            ToGuest::Copy { pages, key, transfer, rounds } => self.copy(pages, key, transfer, rounds),
+            ToGuest::Freeze { .. } | ToGuest::SendRest { .. } => {
+                if let ToGuest::Freeze { attempt, .. } = message {
+                    self.attempt = attempt;
+                }
                 self.moving = true;
                 self.wanted = Some(message);
+                self.wanted_since = Instant::now();
                 Ok(())
             }
             ToGuest::Thaw => {
                 self.moving = false;
+                if let (Some(wanted), Stage::Living(family)) = (&self.wanted, &self.stage) {
+                    let standings = family.guest.standings();
+                    tracing::warn!(step = wanted.name(), ?standings, "this could not be done");
+                }
                 self.go_on(String::new());
                 Ok(())
             }
-            ToGuest::NewProgram { image, batches } => self.new_program(&image, batches).await,
+            ToGuest::NewProgram { image, transfer } => {
+                self.await_memory(Arrival::Program(image), transfer);
+                Ok(())
+            }
             ToGuest::End(pid) => {
-                if let Some(guest) = self.guest() {
-                    guest.end(pid);
-                }
+                self.end(pid);
                 Ok(())
             }
             ToGuest::Discard => Ok(()),
         }
     }
 
+    /// Tells home of refused calls, now and then; returns when to ask again if there is more to tell.
+    fn tell_refused(&mut self) -> Option<Duration> {
+        let Stage::Living(family) = &self.stage else { return None };
+        let sum = family.guest.refused().values().sum();
+        if sum == self.refused_told.0 {
+            return None;
+        }
+        let rest = REFUSED_PAUSE.saturating_sub(self.refused_told.1.elapsed());
+        if self.refused_told.0 > 0 && !rest.is_zero() {
+            return Some(rest);
+        }
+        self.refused_told = (sum, Instant::now());
+        let counts = family.guest.refused().iter().map(|(name, count)| ((*name).to_owned(), *count));
+        self.control.send(ToHome::Refused(counts.collect()), Bytes::new());
+        None
+    }
+
     fn reap(&mut self) {
         let waiter_has_none = |error| tracing::error!(%error, "waiting for the family");
         loop {
-            match wait::any() {
+            match self.waiter.any() {
                 Ok(Some((outer, event))) => {
                     if let Some(guest) = self.guest() {
                         guest.event(outer, event);
@@ -267,6 +359,7 @@ impl GuestWarden {
                         fetches.send(Fetch { pid, start, pages }, Bytes::new());
                     }
                 }
+                Effect::Silent { tid } => self.hang_up(tid),
                 Effect::Gone { .. } => {}
             }
         }
@@ -278,48 +371,13 @@ impl GuestWarden {
             _ => None,
         }
     }
-
-    fn answer(&self, asked: &Asked) {
-        let answer = match asked.question {
-            ToWarden::Status => FromWarden::Status(self.status()),
-            _ => FromWarden::Failed { reason: "only a home warden moves a family".to_owned() },
-        };
-        // An agent that has hung up does not want to know.
-        let _ = asked.answers.send(answer);
-    }
-
-    fn status(&self) -> WardenStatus {
-        let mut status = WardenStatus {
-            role: WardenRole::Guest,
-            process: self.process,
-            home_name: self.home_name.clone(),
-            at: self.name.clone(),
-            epoch: self.epoch,
-            moving: self.moving,
-            processes: Vec::new(),
-            calls: 0,
-            call_bytes: 0,
-            refused_calls: Vec::new(),
-        };
-        if let Stage::Living(family) = &self.stage {
-            let guest = &family.guest;
-            (status.calls, status.call_bytes) = guest.traffic();
-            status.refused_calls =
-                guest.refused().iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-            status.processes = guest
-                .processes()
-                .iter()
-                .map(|(pid, process)| ProcessStatus {
-                    pid: *pid,
-                    local_pid: process.outer,
-                    command: migration::procfs::command(process.outer).unwrap_or_default(),
-                    threads: u32::try_from(guest.thread_count(*pid)).unwrap_or(u32::MAX),
-                })
-                .collect();
-        }
-        status
-    }
 }
+
+/// Between two reports of refused calls.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
+
+/// Between two looks at what stands in the way of home's wish.
+const PURSUIT_PAUSE: Duration = Duration::from_millis(20);
 
 /// From the accept to the home warden's connection.
 const HOME_LIMIT: Duration = Duration::from_secs(10);

@@ -4,35 +4,52 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ipc_home::deputy::Deputy;
 use ipc_home::protocol::{FromBody, ToBody};
-use migration::image::{FamilyImage, Layout};
+use migration::image::FamilyImage;
 use migration::sys::clock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use transport::channel::Channel;
 
-use super::{Event, HomeWarden, Peer};
+use super::{Event, Heard, HomeWarden, Line, Peer};
 use crate::warden::bulk::Sent;
-use crate::warden::common::describe;
+use crate::warden::common::{describe, done};
 use crate::warden::control::Accept;
 use crate::warden::handoff::{Clocks, Fetch, Fetched, ToGuest, ToHome};
 use crate::warden::streams::{Outbox, read};
 
 impl HomeWarden {
     pub(super) async fn dial(&mut self, node: &str, accept: Accept) -> Result<Peer, String> {
-        let connection = self.endpoint.connect(accept.addr, accept.key).await.map_err(describe)?;
-        let (sender, receiver) = connection.open(Channel::Control).await.map_err(describe)?;
         self.peers += 1;
         let number = self.peers;
-        self.heard.insert(number);
+        // From now on, so that its end is noticed at once, even if it comes before the connection.
+        self.heard.insert(number, Heard { key: accept.key, freeze: 0 });
+        let endpoint = Rc::clone(&self.endpoint);
+        let dialled = self.during(async move {
+            let connection = endpoint.connect(accept.addr, accept.key).await.map_err(describe)?;
+            let (sender, receiver) = connection.open(Channel::Control).await.map_err(describe)?;
+            Ok((connection, sender, receiver))
+        });
+        let (connection, sender, receiver) = match dialled.await {
+            Ok(dialled) => dialled,
+            Err(reason) => {
+                self.heard.remove(&number);
+                return Err(reason);
+            }
+        };
         let events = self.events.clone();
         read(receiver, move |frame| {
             drop(events.send(Event::Control(number, frame.map(|(message, _)| message))));
         });
-        let (streams, events) = (connection.clone(), self.events.clone());
+        let (streams, events, lines) = (connection.clone(), self.events.clone(), Rc::clone(&self.lines));
         tokio::task::spawn_local(async move {
             while let Some((channel, sender, receiver)) = streams.accept().await {
                 match channel {
-                    Channel::Calls => serve_calls(number, Outbox::new(sender), receiver, events.clone()),
+                    Channel::Calls => {
+                        lines.set(lines.get() + 1);
+                        let line = Line { peer: number, tid: 0, number: lines.get() };
+                        serve_calls(line, Outbox::new(sender), receiver, events.clone());
+                    }
                     Channel::Pages => serve_fetches(Outbox::new(sender), receiver, events.clone()),
                     Channel::Agent | Channel::Control => {}
                 }
@@ -51,52 +68,99 @@ impl HomeWarden {
 
     /// Waits for a word of the guest warden; everything else that happens meanwhile is done.
     pub(super) async fn expect<T>(&mut self, wanted: impl Fn(&ToHome) -> Option<T>) -> Result<T, String> {
-        let deadline = tokio::time::Instant::now() + STEP_LIMIT;
+        self.expect_within(STEP_LIMIT, wanted).await
+    }
+
+    /// [`HomeWarden::expect`] with another limit.
+    pub(super) async fn expect_within<T>(
+        &mut self,
+        limit: Duration,
+        wanted: impl Fn(&ToHome) -> Option<T>,
+    ) -> Result<T, String> {
+        self.hear(limit, |message| match message {
+            ToHome::Failed { reason, .. } => Some(Err(reason.clone())),
+            message => wanted(message).map(Ok),
+        })
+        .await
+    }
+
+    /// The same for whoever knows its own failures: a step of the handoff that fails meanwhile is another one's.
+    pub(super) async fn hear<T>(
+        &mut self,
+        limit: Duration,
+        wanted: impl Fn(&ToHome) -> Option<Result<T, String>>,
+    ) -> Result<T, String> {
+        let deadline = tokio::time::Instant::now() + limit;
         loop {
-            let found = self.unclaimed.iter().enumerate().find_map(|(at, (_, message))| match message {
-                ToHome::Failed(reason) => Some((at, Err(reason.clone()))),
-                message => wanted(message).map(|value| (at, Ok(value))),
-            });
+            let found =
+                self.unclaimed.iter().enumerate().find_map(|(at, (_, message))| Some((at, wanted(message)?)));
             if let Some((at, result)) = found {
                 self.unclaimed.remove(at);
                 return result;
             }
             let event = tokio::time::timeout_at(deadline, self.next_event()).await;
             match event {
-                Ok(Some(Event::Control(number, None))) if self.heard.remove(&number) => {
-                    return Err("the guest warden is gone".to_owned());
+                Ok(Some(Event::Control(number, None))) if self.heard.remove(&number).is_some() => {
+                    return Err(GONE.to_owned());
                 }
                 Ok(Some(event)) => {
                     self.handle(event);
                     // A guest that is to freeze waits for the programs that its family is starting.
-                    if !self.starting && !self.programs.is_empty() {
+                    if self.starting.is_none() && !self.programs.is_empty() {
                         Box::pin(self.programs()).await;
                     }
                 }
                 Ok(None) => return Err("the warden ends".to_owned()),
-                Err(_) => return Err(format!("the guest warden did not answer within {STEP_LIMIT:?}")),
+                Err(_) => {
+                    let states = self.deputy.as_ref().map(Deputy::states);
+                    tracing::warn!(?states, "the guest warden did not answer");
+                    return Err(format!("the guest warden did not answer within {limit:?}"));
+                }
             }
         }
+    }
+
+    /// Waits for the pages thread; everything else that happens meanwhile is done.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        answer: oneshot::Receiver<Result<T, String>>,
+    ) -> Result<T, String> {
+        self.during(done(answer)).await
+    }
+
+    /// Waits for something that needs the guest wardens; everything else that happens meanwhile is done.
+    async fn during<T>(&mut self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        let peers = self.heard.len();
+        let mut work = std::pin::pin!(work);
+        while self.heard.len() == peers {
+            tokio::select! {
+                result = &mut work => return result,
+                event = self.next_event() => match event {
+                    Some(event) => self.handle(event),
+                    None => return Err("the warden ends".to_owned()),
+                },
+            }
+        }
+        Err(GONE.to_owned())
     }
 }
 
 pub(super) fn serve_calls(
-    number: u64,
+    mut line: Line,
     outbox: Outbox<ToBody>,
     receiver: transport::frame::FrameReceiver,
     events: mpsc::UnboundedSender<Event>,
 ) {
     let mut outbox = Some(outbox);
-    let mut whose = 0;
     read::<FromBody>(receiver, move |frame| {
         let Some((message, tail)) = frame else { return };
         if let FromBody::Attach { tid, .. } = message {
-            whose = tid;
+            line.tid = tid;
             if let Some(outbox) = outbox.take() {
-                drop(events.send(Event::Attached(number, tid, outbox)));
+                drop(events.send(Event::Attached(line, outbox)));
             }
         } else {
-            drop(events.send(Event::Message(number, whose, message, tail)));
+            drop(events.send(Event::Message(line, message, tail)));
         }
     });
 }
@@ -114,25 +178,37 @@ pub(super) fn serve_fetches(
     });
 }
 
-pub(super) fn prepared(message: &ToHome) -> Option<std::net::SocketAddr> {
+/// What a guest says until there is room for the family.
+pub(super) enum Preparing {
+    /// Its clocks must be set by home's.
+    Clocks(u64),
+    /// Pages go there.
+    Done(std::net::SocketAddr),
+}
+
+pub(super) fn prepared(message: &ToHome) -> Option<Preparing> {
     match message {
-        ToHome::Prepared { pages } => Some(*pages),
+        ToHome::AskClocks(question) => Some(Preparing::Clocks(*question)),
+        ToHome::Prepared { pages } => Some(Preparing::Done(*pages)),
         _ => None,
     }
 }
 
-pub(super) fn still(message: &ToHome) -> Option<Vec<(u32, Layout)>> {
+pub(super) fn still(message: &ToHome) -> Option<()> {
+    matches!(message, ToHome::Still { .. }).then_some(())
+}
+
+/// The end of the rounds of one transfer.
+pub(super) fn copied(message: &ToHome, wanted: u64) -> Option<Result<Sent, String>> {
     match message {
-        ToHome::Still { layouts } => Some(layouts.clone()),
+        ToHome::Copied { transfer, sent } if *transfer == wanted => Some(sent.clone()),
         _ => None,
     }
 }
 
 pub(super) fn captured(message: &ToHome) -> Option<(FamilyImage, Sent)> {
     match message {
-        ToHome::Captured { family, batches, bytes } => {
-            Some((family.clone(), Sent { batches: *batches, raw_bytes: *bytes, wire_bytes: *bytes }))
-        }
+        ToHome::Captured { family, sent, .. } => Some((family.clone(), *sent)),
         _ => None,
     }
 }
@@ -142,5 +218,10 @@ pub(super) fn clocks() -> Result<Clocks, migration::sys::Errno> {
     Ok(Clocks { monotonic_ns: clock::monotonic_ns()?, boottime_ns: clock::boottime_ns()? })
 }
 
+const GONE: &str = "the guest warden is gone";
+
 /// For one step of the guest warden, pages apart.
 pub(super) const STEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// For all rounds of pre-copy. The family runs meanwhile, so this only ends what would never end.
+pub(super) const COPY_LIMIT: Duration = Duration::from_secs(30 * 60);

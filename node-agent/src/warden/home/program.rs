@@ -4,14 +4,18 @@ use bytes::Bytes;
 use migration::capture::{Access, capture};
 use migration::deputize::deputize;
 use migration::foothold::Foothold;
-use migration::freeze::{Frozen, FrozenThread};
+use migration::freeze::Frozen;
 use migration::image::ProcessImage;
 use migration::landing::HealingArea;
 use migration::layout::{self, Side};
+use migration::sys::signal;
 use migration::tracee::Stopped;
 use migration::vessel::settled_stop;
+use migration::waits::Waits;
 
 use super::HomeWarden;
+use super::leave::source;
+use super::peer::STEP_LIMIT;
 use crate::warden::common::describe;
 use crate::warden::handoff::{ToGuest, ToHome};
 
@@ -19,9 +23,9 @@ impl HomeWarden {
     /// Processes with a new program follow their family, or go on at home if they cannot.
     pub(super) async fn programs(&mut self) {
         while let Some((pid, task)) = self.programs.pop_front() {
-            self.starting = true;
+            self.starting = Some(pid);
             let sent = self.send_program(pid, task).await;
-            self.starting = false;
+            self.starting = None;
             if let Err(reason) = sent {
                 tracing::info!(pid, %reason, "the new program goes on at home");
                 if let Some(peer) = &self.away {
@@ -37,9 +41,8 @@ impl HomeWarden {
             deputy.forget(pid);
         }
         let task = task.resume_to_stop().map_err(describe)?;
-        let task = settled_stop(&self.waiter, task).map_err(describe)?;
-        let thread = FrozenThread { task, signal: None };
-        let mut frozen = Frozen { pid, threads: vec![thread] };
+        let thread = settled_stop(&self.waiter, task).map_err(describe)?;
+        let mut frozen = Frozen { pid, threads: vec![thread], waits: Waits::default() };
         let Some(foothold) = self.foothold else {
             frozen.thaw();
             return Err("the family is at home".to_owned());
@@ -47,17 +50,32 @@ impl HomeWarden {
         let built = self.offer_program(&mut frozen, foothold).await;
         match built {
             Ok((image, area)) => {
-                let shadows = deputize(frozen, &image, &area, foothold, &self.waiter).map_err(describe)?;
-                if let Some(deputy) = &mut self.deputy {
-                    deputy.adopt(&image, shadows).map_err(describe)?;
+                let taken = self.take_program(frozen, (&image, &area), foothold);
+                if taken.is_err() {
+                    // Its body runs at the guest, so what is here is no program any more. Gone by itself: so be it.
+                    let _ = signal::kill(pid, libc::SIGKILL);
                 }
                 self.catch_up();
-                Ok(())
+                taken
             }
             Err(reason) => {
                 plain(frozen);
                 Err(reason)
             }
+        }
+    }
+
+    /// The new program's body runs at the guest: what is here becomes its deputy.
+    fn take_program(
+        &mut self,
+        frozen: Frozen,
+        (image, area): (&ProcessImage, &HealingArea),
+        foothold: Foothold,
+    ) -> Result<(), String> {
+        let shadows = deputize(frozen, image, area, foothold, &self.waiter).map_err(describe)?;
+        match &mut self.deputy {
+            Some(deputy) => deputy.adopt(image, shadows).map_err(describe),
+            None => Ok(()),
         }
     }
 
@@ -76,17 +94,20 @@ impl HomeWarden {
             return Err("the new program uses homing's addresses".to_owned());
         }
         let area = HealingArea::find(pid).map_err(describe)?;
+        let transfer = self.next_transfer();
+        let rest = self.bulk()?.rest(transfer, vec![(source(pid, Some(&area), None), layout.clone())]);
         let image = capture(frozen, layout, Access::Healing(&area), &self.waiter).map_err(describe)?;
-        let sent = self.send_pages(&image, &area).await?;
         let peer = self.away.as_ref().ok_or("the family is at home")?;
-        let message = ToGuest::NewProgram { image: Box::new(image.clone()), batches: sent.batches };
+        let message = ToGuest::NewProgram { image: Box::new(image.clone()), transfer };
         peer.control.send(message, Bytes::new());
-        self.expect(move |message| match message {
+        self.meanwhile(rest).await?;
+        self.bulk()?.settle();
+        self.hear(STEP_LIMIT, move |message| match message {
             ToHome::ProgramRuns(runs) if *runs == pid => Some(Ok(())),
             ToHome::ProgramFailed(failed, reason) if *failed == pid => Some(Err(reason.clone())),
             _ => None,
         })
-        .await??;
+        .await?;
         Ok((image, area))
     }
 }

@@ -6,14 +6,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use migration::foothold::Foothold;
 use migration::homecoming;
-use migration::image::{FamilyImage, Layout};
+use migration::image::{FamilyImage, ProcessImage};
+use migration::remote::Remote;
+use migration::staging::Staging;
+use migration::sys::signal;
+use migration::tracee::TraceError;
+use migration::vessel::BuildError;
 
-use super::peer::captured;
+use super::peer::{COPY_LIMIT, captured, copied};
 use super::{HomeWarden, Peer};
-use crate::warden::bulk::{Sent, Target};
-use crate::warden::common::{describe, done};
+use crate::warden::bulk::{Order, Sent, Target};
+use crate::warden::common::describe;
 use crate::warden::control::MoveReport;
-use crate::warden::handoff::ToGuest;
+use crate::warden::handoff::{Plan, ToGuest};
 
 impl HomeWarden {
     /// From a guest to home: the deputies become the program again.
@@ -21,38 +26,43 @@ impl HomeWarden {
         let started = Instant::now();
         self.moving = true;
         let foothold = self.foothold.ok_or("the family is not away")?;
+        let copied = self.copy_home().await;
         let stopped_at = Instant::now();
-        let frozen = self.freeze().await;
+        let frozen = match copied {
+            Ok(copied) => self.freeze(true).await.map(|()| copied),
+            Err(reason) => Err(reason),
+        };
         let peer = self.away.take().ok_or("the family is at home")?;
         let came = match frozen {
-            Ok(layouts) => self.bring_home(&peer, foothold, layouts).await,
+            Ok((transfer, copied)) => {
+                self.bring_home(&peer, transfer).await.map(|(family, rest)| (family, copied, rest))
+            }
             Err(reason) => Err(reason),
         };
         let granted = came.and_then(|came| self.grant().map(|()| came));
-        let (family, sent) = match granted {
+        let (family, mut sent, rest) = match granted {
             Ok(came) => came,
             Err(reason) => {
                 if let Some(deputy) = &mut self.deputy {
                     deputy.go_on();
                 }
+                self.clear_stage(foothold);
                 self.effects();
                 self.stay(peer);
                 return Err(reason);
             }
         };
-        for mut image in family.processes {
-            let deputy = self.deputy.as_mut().ok_or("no deputies")?;
-            let threads = deputy.surrender(image.pid);
-            deputy.hand_over_signals(&mut image);
-            homecoming::let_go(&image, threads, foothold, &self.waiter).map_err(describe)?;
-            if let Some(bulk) = &self.bulk {
-                bulk.forget(image.pid);
-            }
+        sent += rest;
+        for image in family.processes {
+            self.let_go(image, foothold);
         }
         let pause = stopped_at.elapsed();
         self.dismiss(&peer);
         self.deputy = None;
         self.foothold = None;
+        self.staging.clear();
+        self.gone.clear();
+        self.first_lines.clear();
         self.outboxes.clear();
         self.held_back.clear();
         self.too_early.clear();
@@ -60,39 +70,147 @@ impl HomeWarden {
         Ok(self.report(&home, started, pause, sent))
     }
 
-    /// Everything up to the point of no return: the pages are in place, no thread runs yet.
-    async fn bring_home(
-        &mut self,
-        peer: &Peer,
-        foothold: Foothold,
-        layouts: Vec<(u32, Layout)>,
-    ) -> Result<(FamilyImage, Sent), String> {
-        self.start_bulk()?;
-        let bulk = self.bulk.as_ref().ok_or("no pages thread")?;
-        bulk.allow(peer.accept.key);
-        self.recalls += 1;
-        let transfer = self.recalls;
-        bulk.expect(transfer);
-        let addr = bulk.addr();
-        let deputy = self.deputy.as_mut().ok_or("no deputies")?;
-        deputy.recall().map_err(describe)?;
-        self.effects();
-        for (pid, layout) in &layouts {
-            let leader = self.deputy.as_mut().and_then(|deputy| deputy.leader(*pid));
-            let leader = leader.ok_or("a process without threads")?;
-            homecoming::lay_out(*pid, leader, layout, foothold, &self.waiter).map_err(describe)?;
-            let path = format!("/proc/{pid}/mem");
-            let memory = File::options().read(true).write(true).open(path).map_err(describe)?;
-            if let Some(bulk) = &self.bulk {
-                bulk.receive(*pid, Target { memory, uffd: None });
+    /// Lets one process be plain again. It is home's already, so whatever becomes of it, the others go on.
+    fn let_go(&mut self, mut image: ProcessImage, foothold: Foothold) {
+        let Some(deputy) = &mut self.deputy else { return };
+        let pid = image.pid;
+        let threads = deputy.surrender(pid);
+        deputy.hand_over_signals(&mut image);
+        match homecoming::let_go(&image, threads, foothold, &self.waiter) {
+            // Killed just now.
+            Ok(()) | Err(BuildError::Trace(TraceError::Died(_))) => {}
+            Err(error) => {
+                tracing::error!(pid, error = describe(error), "a process that is half at home ends");
+                // Gone by itself, then.
+                let _ = signal::kill(pid, libc::SIGKILL);
             }
         }
-        peer.control.send(ToGuest::SendTo { pages: addr, key: self.key.hash(), transfer }, Bytes::new());
-        let (family, sent) = self.expect(captured).await?;
-        if let Some(bulk) = &self.bulk {
-            done(bulk.received(sent.batches)).await?;
+    }
+
+    /// Lets the guest send memory while the family runs there; returns the transfer's number.
+    async fn copy_home(&mut self) -> Result<(u64, Sent), String> {
+        match self.copy_with(true).await {
+            Err(reason) => {
+                // For instance stopped by job control, so that no thread can make room: everything goes at once then.
+                tracing::info!(%reason, "nothing comes home before the family stands still");
+                self.copy_with(false).await
+            }
+            done => done,
         }
+    }
+
+    async fn copy_with(&mut self, rounds: bool) -> Result<(u64, Sent), String> {
+        let transfer = self.next_transfer();
+        let key = self.key.hash();
+        let guest = self.away.as_ref().ok_or("the family is at home")?.accept.key;
+        let bulk = self.bulk()?;
+        bulk.allow(guest);
+        bulk.expect(transfer);
+        let pages = bulk.addr();
+        let copy = ToGuest::Copy { pages, key, transfer, rounds };
+        self.away.as_ref().ok_or("the family is at home")?.control.send(copy, Bytes::new());
+        let sent = self.hear(COPY_LIMIT, |message| copied(message, transfer)).await?;
+        Ok((transfer, sent))
+    }
+
+    /// Everything up to the point of no return: the memory is in place, no thread runs yet.
+    async fn bring_home(&mut self, peer: &Peer, transfer: u64) -> Result<(FamilyImage, Sent), String> {
+        let deputy = self.deputy.as_mut().ok_or("no deputies")?;
+        deputy.recall().map_err(describe)?;
+        // Who has died meanwhile has no place at home any more.
+        self.reap();
+        self.effects();
+        for pid in self.gone.drain(..) {
+            peer.control.send(ToGuest::End(pid), Bytes::new());
+        }
+        peer.control.send(ToGuest::SendRest { transfer }, Bytes::new());
+        let (family, sent) = self.expect(captured).await?;
+        if let Some(deputy) = &mut self.deputy {
+            deputy.heard(&family);
+        }
+        let received = self.bulk()?.received(transfer);
+        self.meanwhile(received).await?;
         self.agree(&family).await?;
         Ok((family, sent))
     }
+
+    /// Gives a deputy the mappings that memory on its way home needs: room aside while its body runs, the body's own
+    /// mappings once that stands still.
+    pub(super) fn lay_out(&mut self, order: Order) {
+        let Order { pid, plan: Plan { layout, fresh, gone, still }, done } = order;
+        let result = self.make_place(pid, still, |home, task| {
+            let (foothold, staging) = (home.foothold, home.staging);
+            let mut remote = Remote::trapping(home.waiter, task, foothold.code())?;
+            if fresh {
+                staging.clear(&mut remote)?;
+            }
+            if !still {
+                staging.extend(&mut remote, &layout)?;
+            }
+            let task = remote.release()?;
+            if still {
+                return homecoming::lay_out(pid, task, (&layout, &gone), foothold, staging, home.waiter);
+            }
+            Ok(task)
+        });
+        let result = match result {
+            Err(reason) if !still && self.has_ended(pid) => {
+                tracing::debug!(pid, reason, "what has ended needs no memory");
+                Ok(None)
+            }
+            other => other.map(Some),
+        };
+        // A transfer that was given up does not want to know.
+        let _ = done.send(result);
+    }
+
+    /// Whether this process was one of the family's, and is no more: a process between two programs still is.
+    fn has_ended(&mut self, pid: u32) -> bool {
+        self.reap();
+        let is_between =
+            self.starting == Some(pid) || self.programs.iter().any(|(started, _)| *started == pid);
+        !is_between && self.deputy.as_ref().is_some_and(|deputy| !deputy.is_alive(pid))
+    }
+
+    fn make_place(
+        &mut self,
+        pid: u32,
+        still: bool,
+        work: impl FnOnce(Place<'_>, migration::tracee::Stopped) -> Result<migration::tracee::Stopped, BuildError>,
+    ) -> Result<Target, String> {
+        let foothold = self.foothold.ok_or("the family is not away")?;
+        let staging = self.staging.entry(pid).or_default();
+        let place = Place { foothold, staging, waiter: &self.waiter };
+        let deputy = self.deputy.as_mut().ok_or("no deputies")?;
+        deputy.lend(pid, |task| work(place, task)).map_err(describe)?;
+        let staged = (!still).then(|| self.staging.get(&pid).map(|staging| staging.pieces()));
+        let path = format!("/proc/{pid}/mem");
+        let memory = File::options().read(true).write(true).open(path).map_err(describe)?;
+        Ok(Target { memory, uffd: None, staged: staged.flatten() })
+    }
+
+    /// The family does not come home: what is there of it already is of no use.
+    fn clear_stage(&mut self, foothold: Foothold) {
+        if let Some(bulk) = &self.bulk {
+            bulk.expect(self.transfers + 1);
+        }
+        for (pid, mut staging) in std::mem::take(&mut self.staging) {
+            let Some(deputy) = &mut self.deputy else { return };
+            let cleared = deputy.lend::<TraceError>(pid, |task| {
+                let mut remote = Remote::trapping(&self.waiter, task, foothold.code())?;
+                staging.clear(&mut remote)?;
+                remote.release()
+            });
+            if let Err(error) = cleared {
+                tracing::warn!(pid, %error, "memory that came home for nothing stays until the deputy ends");
+            }
+        }
+    }
+}
+
+/// What laying out needs of the warden.
+struct Place<'a> {
+    foothold: Foothold,
+    staging: &'a mut Staging,
+    waiter: &'a migration::tracee::Waiter,
 }

@@ -3,17 +3,27 @@
 use std::time::{Duration, Instant};
 
 use ipc_home::deputy::Deputy;
+use migration::holds;
 use migration::layout::{self, Side};
 use migration::pages::{self};
 use migration::procfs;
 
 use super::HomeWarden;
 use crate::warden::bulk::Sent;
+use crate::warden::common::describe;
 use crate::warden::control::{FromWarden, MoveReport, Needs, Offer, ProcessStatus, WardenRole, WardenStatus};
 
 impl HomeWarden {
-    pub(super) fn offer(&self) -> FromWarden {
-        match self.needs() {
+    pub(super) async fn offer(&self) -> FromWarden {
+        let deadline = Instant::now() + VFORK_PATIENCE;
+        let mut needs = self.needs();
+        while needs.as_ref().is_err_and(|reasons| reasons.iter().all(|reason| holds::is_passing(reason)))
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(VFORK_LOOK).await;
+            needs = self.needs();
+        }
+        match needs {
             Ok(needs) => FromWarden::Offer(Offer {
                 process: self.process,
                 home_name: self.common.node_name.clone(),
@@ -28,7 +38,7 @@ impl HomeWarden {
 
     /// What the family needs, or why it cannot move. Nothing is stopped for it.
     pub(super) fn needs(&self) -> Result<Needs, Vec<String>> {
-        let unreadable = |error: std::io::Error| vec![format!("process {}: {error}", self.pid)];
+        let unreadable = |error: std::io::Error| vec![self.reason(describe(error))];
         let pid = self.pid;
         let uid = procfs::status_value(&pid.to_string(), "Uid").map_err(unreadable)?;
         let uid = uid.split_whitespace().next().and_then(|uid| uid.parse().ok()).unwrap_or(0);
@@ -47,6 +57,14 @@ impl HomeWarden {
         if reasons.is_empty() { Ok(needs) } else { Err(reasons) }
     }
 
+    /// Why a step failed: if the program has ended, then for that.
+    pub(super) fn reason(&self, reason: String) -> String {
+        match how_it_ended(self.pid) {
+            Some(how) => format!("process {} {how} while it was being moved", self.pid),
+            None => reason,
+        }
+    }
+
     pub(super) fn report(&self, at: &str, started: Instant, pause: Duration, sent: Sent) -> MoveReport {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         MoveReport {
@@ -54,7 +72,7 @@ impl HomeWarden {
             at: at.to_owned(),
             bytes_sent: sent.wire_bytes,
             bytes_resident: sent.raw_bytes,
-            rounds: 0,
+            rounds: sent.rounds,
             pause_us: micros(pause),
             total_us: micros(started.elapsed()),
         }
@@ -63,6 +81,8 @@ impl HomeWarden {
     pub(super) fn status(&self) -> WardenStatus {
         let pids = self.deputy.as_ref().map_or_else(|| vec![self.pid], |deputy| deputy.pids().collect());
         WardenStatus {
+            pid: std::process::id(),
+            key: self.key.hash(),
             role: WardenRole::Home,
             process: self.process,
             home_name: self.common.node_name.clone(),
@@ -81,17 +101,53 @@ impl HomeWarden {
                 .collect(),
             calls: self.deputy.as_ref().map_or(0, Deputy::calls),
             call_bytes: self.call_bytes,
-            refused_calls: Vec::new(),
+            refused_calls: self.refused.total(),
         }
     }
 }
 
+/// How a process has ended, in words; `None` if it has not.
+fn how_it_ended(pid: u32) -> Option<String> {
+    let Ok(state) = procfs::status_value(&pid.to_string(), "State") else { return Some("ended".to_owned()) };
+    if !state.starts_with(['Z', 'X']) {
+        return None;
+    }
+    let status = procfs::stat_field(pid, EXIT_STATUS_FIELD).unwrap_or(0);
+    Some(match status & 0x7f {
+        0 => format!("ended (exit {})", status >> 8 & 0xff),
+        signal => format!("ended (signal {signal})"),
+    })
+}
+
+/// `exit_code` in proc(5)'s list for `stat`.
+const EXIT_STATUS_FIELD: usize = 52;
+
 pub(super) fn ties(pid: u32) -> std::io::Result<Vec<String>> {
-    Ok(layout::read(pid, &Side::Home)?.1.iter().map(ToString::to_string).collect())
+    let mut reasons = holds::holds(pid)?;
+    reasons.extend(layout::read(pid, &Side::Home)?.1.iter().map(ToString::to_string));
+    Ok(reasons)
 }
 
 pub(super) fn resident_bytes(pid: u32) -> std::io::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    let pages: u64 = text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-    Ok(pages * pages::PAGE)
+    Ok(statm(pid)?.0)
 }
+
+/// What is in memory and is not a file's.
+pub(super) fn private_bytes(pid: u32) -> std::io::Result<u64> {
+    let (resident, shared) = statm(pid)?;
+    Ok(resident.saturating_sub(shared))
+}
+
+/// Resident bytes, and those of them that belong to files.
+fn statm(pid: u32) -> std::io::Result<(u64, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let mut words = text.split_whitespace().skip(1).map(|word| word.parse::<u64>().unwrap_or(0));
+    let (resident, shared) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
+    Ok((resident * pages::PAGE, shared * pages::PAGE))
+}
+
+/// A child of vfork(2) that has not started its program by then may never do so.
+const VFORK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two looks at it.
+const VFORK_LOOK: Duration = Duration::from_millis(5);

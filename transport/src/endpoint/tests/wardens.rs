@@ -14,7 +14,7 @@ use crate::addr::{KeyHash, sha256};
 use crate::channel::Channel;
 use crate::endpoint::{
     CODE_DONE, CODE_UNKNOWN_CHANNEL, Closed, Connection, Distrust, EndpointError, Options, Peer, Profile,
-    WardenEndpoint, config, dial, tls,
+    Tasks, WardenEndpoint, config, dial, tls,
 };
 use crate::frame::FrameError;
 use crate::identity::WardenKey;
@@ -43,7 +43,16 @@ async fn join(dialler: &WardenEndpoint, listener: &WardenEndpoint) -> (Connectio
 
 #[tokio::test]
 async fn wardens_that_were_introduced_talk() {
-    let (home, guest) = (warden(), warden());
+    talk(warden(), warden()).await;
+}
+
+#[tokio::test]
+async fn they_talk_within_one_set_of_tasks() {
+    let local = || warden_with(Options { tasks: Tasks::Local, ..Options::default() });
+    tokio::task::LocalSet::new().run_until(async { talk(local(), local()).await }).await;
+}
+
+async fn talk(home: WardenEndpoint, guest: WardenEndpoint) {
     let (dialled, accepted) = join(&home, &guest).await;
     assert_eq!(*dialled.peer(), Peer::Warden(guest.key_hash()));
     assert_eq!(*accepted.peer(), Peer::Warden(home.key_hash()));

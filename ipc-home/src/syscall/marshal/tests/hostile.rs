@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn request(outputs: Vec<Output>, fixups: Vec<Fixup>) -> Request {
-    Request { nr: 0, args: [0; 6], fixups, slot_bytes: 4096, outputs }
+    Request { nr: 0, args: [0; 6], fixups, slot_bytes: 4096, outputs, anchor: None }
 }
 
 fn output(offset: u32, capacity: u32) -> Output {
@@ -155,7 +155,7 @@ proptest! {
         result in any::<i64>(),
     ) {
         let fixups = fixups.into_iter().map(|(place, target)| Fixup { place, target }).collect();
-        let request = Request { nr, args: [1; 6], fixups, slot_bytes, outputs };
+        let request = Request { nr, args: [1; 6], fixups, slot_bytes, outputs, anchor: None };
         if let Ok(placed) = place(request, &vec![0; image_len], SLOT_BASE, 4096) {
             prop_assert!(placed.bytes.len() <= 4096);
             let reply = placed.collect(result, |offset, buf: &mut [u8]| {

@@ -1,0 +1,180 @@
+//! Memory that comes in: put in place in the order in which it was sent.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use migration::packing;
+use migration::pages::{self, Run};
+use migration::staging::Piece;
+use tokio::sync::{Notify, mpsc, oneshot};
+use transport::channel::Channel;
+use transport::endpoint::WardenEndpoint;
+use transport::frame::{FrameReceiver, FrameSender};
+
+use super::{Order, PAGES_PER_BATCH, Target};
+use crate::warden::handoff::{Memory, Placed};
+
+/// Everything that has come so far.
+pub(super) struct Inflow {
+    orders: mpsc::UnboundedSender<Order>,
+    state: RefCell<State>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// What belongs to an earlier transfer is not wanted any more.
+    first: u64,
+    /// Nowhere: of a process that has ended.
+    targets: HashMap<u32, Option<Target>>,
+    complete: HashSet<u64>,
+    /// Why a transfer is of no use, in the words for whoever waits for it.
+    failures: BTreeMap<u64, String>,
+}
+
+impl Inflow {
+    pub(super) fn new(orders: mpsc::UnboundedSender<Order>) -> Inflow {
+        Inflow { orders, state: RefCell::default(), news: Notify::new() }
+    }
+
+    pub(super) fn expect(&self, transfer: u64) {
+        *self.state.borrow_mut() = State { first: transfer, ..State::default() };
+    }
+
+    pub(super) async fn received(&self, transfer: u64) -> Result<(), String> {
+        loop {
+            let waiting = self.news.notified();
+            {
+                let mut state = self.state.borrow_mut();
+                if let Some(failure) = state.failures.get(&transfer) {
+                    return Err(failure.clone());
+                }
+                if transfer < state.first {
+                    return Err("the transfer was given up".to_owned());
+                }
+                if state.complete.remove(&transfer) {
+                    return Ok(());
+                }
+            }
+            waiting.await;
+        }
+    }
+
+    async fn take(&self, frame: Memory, tail: &Bytes, answers: &mut FrameSender) -> Result<(), String> {
+        let transfer = frame.transfer();
+        if transfer < self.state.borrow().first {
+            return Ok(());
+        }
+        match frame {
+            Memory::Layout { pid, plan, .. } => {
+                let (done, answer) = oneshot::channel();
+                let ordered = self.orders.send(Order { pid, plan, done });
+                ordered.map_err(|_| "the warden ends".to_owned())?;
+                match answer.await.unwrap_or_else(|_| Err("the warden gave the process up".to_owned())) {
+                    Ok(target) => drop(self.state.borrow_mut().targets.insert(pid, target)),
+                    Err(reason) => self.fail(transfer, format!("the mappings of process {pid}: {reason}")),
+                }
+            }
+            Memory::Batch { pid, runs, unpacked_bytes, .. } => {
+                let placed = unpacked(tail, unpacked_bytes).and_then(|data| {
+                    let state = self.state.borrow();
+                    let target =
+                        state.targets.get(&pid).ok_or_else(|| io::Error::other("no mappings yet"))?;
+                    target.as_ref().map_or(Ok(()), |target| place(target, &runs, &data))
+                });
+                if let Err(error) = placed {
+                    self.fail(transfer, format!("putting pages of process {pid} in place: {error}"));
+                }
+            }
+            Memory::Mark { number, .. } => {
+                let failure = self.state.borrow().failures.get(&transfer).cloned();
+                answers.send(&Placed { number, failure }, &[]).await.map_err(|error| error.to_string())?;
+            }
+            Memory::Complete { .. } => {
+                self.state.borrow_mut().complete.insert(transfer);
+                self.news.notify_waiters();
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&self, transfer: u64, reason: String) {
+        tracing::error!(transfer, %reason, "memory cannot be taken in");
+        self.state.borrow_mut().failures.entry(transfer).or_insert(reason);
+        self.news.notify_waiters();
+    }
+}
+
+/// Serves every connection that brings memory.
+pub(super) async fn accept(endpoint: Rc<WardenEndpoint>, inflow: Rc<Inflow>) {
+    while let Some(connection) = endpoint.accept().await {
+        let inflow = Rc::clone(&inflow);
+        tokio::task::spawn_local(async move {
+            while let Some((channel, answers, frames)) = connection.accept().await {
+                if channel == Channel::Pages {
+                    tokio::task::spawn_local(read(Rc::clone(&inflow), frames, answers));
+                }
+            }
+        });
+    }
+}
+
+async fn read(inflow: Rc<Inflow>, mut frames: FrameReceiver, mut answers: FrameSender) {
+    while let Ok(Some((frame, tail))) = frames.recv::<Memory>().await {
+        if let Err(reason) = inflow.take(frame, &tail, &mut answers).await {
+            return tracing::debug!(%reason, "a stream of pages has ended");
+        }
+    }
+}
+
+fn place(target: &Target, runs: &[Run], data: &[u8]) -> io::Result<()> {
+    match &target.staged {
+        None => pages::write(&target.memory, target.uffd.as_ref(), runs, data),
+        Some(pieces) => {
+            let runs = staged(runs, pieces).ok_or_else(|| io::Error::other("no room is staged for them"))?;
+            pages::write(&target.memory, None, &runs, data)
+        }
+    }
+}
+
+/// Where runs of pages go while they are staged; `None` when some page has no place.
+fn staged(runs: &[Run], pieces: &[Piece]) -> Option<Vec<Run>> {
+    let mut placed = Vec::with_capacity(runs.len());
+    for run in runs {
+        let mut at = run.start;
+        while at < run.end() {
+            let piece = pieces.iter().find(|piece| (piece.start..piece.end).contains(&at))?;
+            let end = piece.end.min(run.end());
+            let pages = u32::try_from((end - at) / pages::PAGE).ok()?;
+            placed.push(Run { start: piece.at + (at - piece.start), pages });
+            at = end;
+        }
+    }
+    Some(placed)
+}
+
+fn unpacked(tail: &Bytes, unpacked_bytes: u32) -> io::Result<Bytes> {
+    if unpacked_bytes == 0 {
+        return Ok(tail.clone());
+    }
+    packing::unpack(tail, unpacked_bytes, PAGES_PER_BATCH as usize * pages::PAGE_BYTES).map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_grew_over_two_pieces_is_split_and_a_homeless_page_is_refused() {
+        let pieces = [
+            Piece { start: 0x1000, end: 0x3000, at: 0x90_0000 },
+            Piece { start: 0x3000, end: 0x4000, at: 0x50_0000 },
+        ];
+        let split = staged(&[Run { start: 0x2000, pages: 2 }], &pieces);
+        assert_eq!(split, Some(vec![Run { start: 0x90_1000, pages: 1 }, Run { start: 0x50_0000, pages: 1 }]));
+        assert_eq!(staged(&[Run { start: 0x3000, pages: 2 }], &pieces), None);
+    }
+}
