@@ -40,11 +40,13 @@ pub enum GuestProgram {
     Churn,
     /// Programs started by threads, and threads without end. Argument: rounds.
     Execs,
+    /// Clocks read without pause, under signals. Argument: millions of readings of each.
+    Readings,
 }
 
 impl GuestProgram {
     /// All of them.
-    pub const ALL: [GuestProgram; 14] = [
+    pub const ALL: [GuestProgram; 15] = [
         GuestProgram::Counter,
         GuestProgram::Threads,
         GuestProgram::Signals,
@@ -59,6 +61,7 @@ impl GuestProgram {
         GuestProgram::Pieces,
         GuestProgram::Churn,
         GuestProgram::Execs,
+        GuestProgram::Readings,
     ];
 
     /// Its file name.
@@ -79,6 +82,7 @@ impl GuestProgram {
             GuestProgram::Pieces => "pieces",
             GuestProgram::Churn => "churn",
             GuestProgram::Execs => "execs",
+            GuestProgram::Readings => "readings",
         }
     }
 

@@ -4,9 +4,10 @@ use std::io;
 
 use crate::landing::without_leak;
 use crate::procfs;
-use crate::sys::ptrace::{OPTIONS, SigInfo};
+use crate::sys::ptrace::{OPTIONS, Resume, SigInfo};
 use crate::sys::wait::Event;
 use crate::tracee::{Running, Stopped, TraceError, Waiter};
+use crate::vdso::{STEPS_MAX, Vdso};
 use crate::waits::Waits;
 
 /// Why a process was not frozen; it runs on as before.
@@ -108,10 +109,14 @@ impl Frozen {
     /// Waits for each one's stop; all are waited for, also after a failure, so that thawing reaches all.
     fn take(&mut self, seized: Vec<Running>, waiter: &Waiter) -> Option<FreezeError> {
         let mut failure = None;
+        let vdso = if seized.is_empty() { None } else { Vdso::of(self.pid).ok() };
         for task in seized {
             let stopped = waiter.next(task).and_then(|(task, event)| {
                 task.set_options(OPTIONS)?;
-                Ok((task, event))
+                match &vdso {
+                    Some(vdso) if event == Event::Stop(libc::SIGTRAP) => lead_out(task, vdso, waiter),
+                    _ => Ok((task, event)),
+                }
             });
             match stopped {
                 Ok((task, event)) => {
@@ -133,6 +138,32 @@ impl Frozen {
         failure
     }
 }
+
+/// Lets a thread go on until it is out of the vdso, or something else stops it there: that a thread at home is caught
+/// inside of it is safe for all but `time`, so nothing is done to it that the program could notice.
+fn lead_out(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, Event), TraceError> {
+    let mut steps = 0;
+    while steps < STEPS_MAX && vdso.holds(&task.registers()?) && (steps > 0 || takes_traps(&task)?) {
+        steps += 1;
+        let (stopped, event) = waiter.next(task.resume(Resume::Step, 0)?)?;
+        match event {
+            Event::Stop(libc::SIGTRAP) => {}
+            Event::Signal(libc::SIGTRAP) if stopped.signal_info()?.is_step() => {}
+            other => return Ok((stopped, other)),
+        }
+        task = stopped;
+    }
+    Ok((task, Event::Stop(libc::SIGTRAP)))
+}
+
+/// A trap that is blocked or ignored would take the program's setting away.
+fn takes_traps(task: &Stopped) -> Result<bool, TraceError> {
+    let ignored = procfs::signal_set(&task.tid().to_string(), "SigIgn").unwrap_or(TRAP_BIT);
+    Ok((task.mask()? | ignored) & TRAP_BIT == 0)
+}
+
+/// Of SIGTRAP in a mask.
+const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 
 /// A call that ended early only because of the freeze goes on.
 fn hide_interruption(task: &Stopped) -> Result<(), TraceError> {

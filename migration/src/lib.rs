@@ -27,6 +27,7 @@ pub mod staging;
 pub mod sys;
 pub mod tracee;
 pub mod tracking;
+pub mod vdso;
 pub mod vessel;
 pub mod waits;
 pub mod watch;

@@ -22,6 +22,7 @@ pub(crate) const TRAVELLERS: &[Traveller] = &[
     Traveller { name: "pieces", code: 0, scenario: pieces },
     Traveller { name: "churn", code: 0, scenario: churn },
     Traveller { name: "execs", code: 0, scenario: execs },
+    Traveller { name: "readings", code: 0, scenario: readings },
 ];
 
 fn counter(home: &LabNode, length: Length) -> Scenario {
@@ -80,6 +81,10 @@ fn churn(home: &LabNode, length: Length) -> Scenario {
 
 fn execs(home: &LabNode, length: Length) -> Scenario {
     scenario(home, GuestProgram::Execs, &[length.of("60", "900")], Work::Waits)
+}
+
+fn readings(home: &LabNode, length: Length) -> Scenario {
+    scenario(home, GuestProgram::Readings, &[length.of("25", "250")], Work::Computes)
 }
 
 /// The program exists at home only.

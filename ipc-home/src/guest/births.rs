@@ -154,6 +154,7 @@ impl Guest {
             pidfd: Rc::new(pidfd),
             memory: Rc::new(memory),
             uffd: Rc::clone(&uffd),
+            vdso: process.vdso.clone(),
             listener: Rc::clone(&process.listener),
             from_home: process.from_home.clone(),
             borrows_memory: !own_memory,

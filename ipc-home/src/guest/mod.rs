@@ -20,6 +20,7 @@ mod mapping;
 mod memory;
 mod signals;
 mod state;
+mod stepping;
 
 pub use leave::Transfers;
 pub use state::{BodyProcess, Effect};
@@ -37,6 +38,7 @@ use migration::sys::wait::Event;
 use migration::sys::{pidfd, signal};
 use migration::tracee::{Running, Stopped, Waiter};
 use migration::tracking::SharedWritten;
+use migration::vdso::Vdso;
 
 use crate::protocol::{FromBody, ToBody};
 use state::{Again, Standing, Thread, Trapped};
@@ -103,6 +105,7 @@ impl Guest {
             pidfd: Rc::new(body.vessel.pidfd),
             memory: Rc::new(body.vessel.memory),
             uffd: Rc::new(body.vessel.uffd),
+            vdso: Vdso::among(&image.layout.special),
             listener: Rc::new(body.listener),
             from_home: home.map(|vma| vma.start..vma.end).collect(),
             borrows_memory: false,
@@ -223,7 +226,8 @@ impl Guest {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         let standing = std::mem::replace(&mut thread.standing, Standing::Lost);
         let next = match standing {
-            Standing::Running(task) => self.stopped(tid, task.stopped(), event),
+            Standing::Running(task) => self.stopped_anywhere(tid, task.stopped(), event),
+            Standing::Stepping(task, on) => self.stepped(tid, task.stopped(), event, *on),
             // The stop that was asked for together with an answer comes while the answer is on its way.
             Standing::Waiting(task, _) => self.stopped(tid, task.stopped(), event),
             Standing::Mapping(task, args) => self.mapped_here(tid, task.stopped(), args, event),

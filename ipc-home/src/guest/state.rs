@@ -11,9 +11,11 @@ use migration::image::Rest;
 use migration::sys::ptrace::{Registers, SigInfo};
 use migration::tracee::{Running, Stopped};
 use migration::tracking::SharedWritten;
+use migration::vdso::Vdso;
 
 use super::answers::is_restart;
 use super::calls::arguments;
+use super::stepping::Stepping;
 use crate::protocol::{FileClass, FromBody};
 use crate::syscall::marshal::{Scatter, Split};
 
@@ -28,6 +30,8 @@ pub struct BodyProcess {
     pub memory: Rc<File>,
     /// Serves missing pages.
     pub uffd: Rc<OwnedFd>,
+    /// Where its threads must not be stopped.
+    pub vdso: Vdso,
     /// Where its calls are read and answered.
     pub listener: Rc<OwnedFd>,
     /// Ranges whose missing pages home has; some may be unmapped by now.
@@ -66,6 +70,8 @@ pub(super) enum Standing {
     Mapping(Running, [u64; 6]),
     /// Entering a signal handler whose frame must get this mask.
     Entering(Running, u64),
+    /// On its way out of the vdso.
+    Stepping(Running, Box<Stepping>),
     /// New: its first stop is still to come.
     Arriving(Running),
     /// Frozen, or not started yet.

@@ -74,6 +74,12 @@ impl SigInfo {
         self.word(8)
     }
 
+    /// Whether it is the trap behind a single step.
+    #[must_use]
+    pub fn is_step(&self) -> bool {
+        self.signo() == libc::SIGTRAP && self.code() == TRAP_TRACE
+    }
+
     /// The payload of a queued signal (`si_value` as an integer, at offset 24 on x86_64).
     #[must_use]
     pub fn value(&self) -> i32 {
@@ -342,6 +348,9 @@ pub fn robust_list(tid: u32) -> Result<(u64, u64), Errno> {
 
 /// Larger than any XSAVE area of an x86_64 processor (AMX included: about 11 KiB).
 const XSTATE_BYTES_MAX: usize = 16 * 1024;
+
+/// `si_code` of the trap behind a single step.
+const TRAP_TRACE: i32 = 2;
 
 /// More signals than this are not carried along; RLIMIT_SIGPENDING is of the same order.
 const PENDING_SIGNALS_MAX: usize = 4096;

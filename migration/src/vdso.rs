@@ -1,0 +1,114 @@
+//! Where threads must not be stopped for a move: inside of the kernel's own code in the program, the vdso.
+//!
+//! A clock is read there from a page whose place depends on the machine: in a time namespace, where bodies live, the
+//! page that was at its place has the namespace's offsets, and the time is one page further. A thread that has looked
+//! for the page in a time namespace and goes on without one reads where nothing is, and dies of SIGBUS (measured: a
+//! program that only reads clocks does so on nearly every return); one that has read the time here and adds the offset
+//! there leaps by the distance of two machines' clocks. So such a thread is let go on step by step until it is out,
+//! which takes less than a microsecond of its own time.
+//!
+//! The other way, from a machine's own clocks into a time namespace, is safe: the kernel marks the namespace's page as
+//! being written, so that the vdso looks again. So a signal frame inside of the vdso, which nothing can step out of,
+//! is kept from bodies only.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
+
+use crate::image::SpecialVma;
+use crate::procfs;
+use crate::sys::ptrace::Registers;
+
+/// Where a process has its vdso.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vdso(Range<u64>);
+
+impl Vdso {
+    /// Of a running program, from its auxiliary vector: reading its mappings takes a hundred times as long.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn of(pid: u32) -> io::Result<Vdso> {
+        let vector = fs::read(format!("/proc/{pid}/auxv"))?;
+        let words = vector.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+        let words: Vec<u64> = words.collect();
+        let entry = words.chunks_exact(2).find(|entry| entry[0] == libc::AT_SYSINFO_EHDR);
+        Ok(Vdso::at(entry.map_or(0, |entry| entry[1])))
+    }
+
+    /// Of a program with these mappings of the kernel.
+    #[must_use]
+    pub fn among(special: &[SpecialVma]) -> Vdso {
+        Vdso::at(special.iter().find(|vma| vma.name == NAME).map_or(0, |vma| vma.start))
+    }
+
+    fn at(start: u64) -> Vdso {
+        let length = if start == 0 { 0 } else { CODE.len() as u64 };
+        Vdso(start..start + length)
+    }
+
+    /// Whether a thread with these registers is in the middle of it. One that makes a system call there is not: what
+    /// it goes on with is the call's result.
+    #[must_use]
+    pub fn holds(&self, registers: &Registers) -> bool {
+        let in_call = registers.orig_rax.cast_signed() >= 0;
+        if in_call || !self.0.contains(&registers.rip) {
+            return false;
+        }
+        let at = usize::try_from(registers.rip - self.0.start).unwrap_or(0);
+        !CODE[at..].starts_with(&SYSCALL)
+    }
+}
+
+/// This machine's vdso, which is the same in every program of the machine.
+static CODE: LazyLock<Vec<u8>> = LazyLock::new(|| read_own().unwrap_or_default());
+
+fn read_own() -> io::Result<Vec<u8>> {
+    let pid = std::process::id();
+    let Some(map) = procfs::maps(pid)?.into_iter().find(|map| map.name == NAME) else { return Ok(Vec::new()) };
+    let mut code = vec![0; usize::try_from(map.end - map.start).unwrap_or(0)];
+    File::open("/proc/self/mem")?.read_exact_at(&mut code, map.start)?;
+    Ok(code)
+}
+
+/// Steps after which a thread is taken as it is: `getrandom` is there too and has as much to do as it is asked for.
+pub const STEPS_MAX: u32 = 5_000;
+
+const NAME: &str = "[vdso]";
+
+/// The instruction.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::sys::ptrace::NO_CALL;
+
+    #[test]
+    fn a_thread_is_inside_unless_it_makes_a_call() {
+        let own = Vdso::of(std::process::id()).unwrap();
+        let start = own.0.start;
+        let call = CODE.windows(2).position(|bytes| bytes == SYSCALL).unwrap() as u64;
+        let standing = |rip, orig_rax| own.holds(&Registers { rip, orig_rax, ..Registers::default() });
+        assert!(standing(start, NO_CALL));
+        assert!(standing(own.0.end - 1, NO_CALL));
+        assert!(!standing(start - 1, NO_CALL));
+        assert!(!standing(own.0.end, NO_CALL));
+        assert!(!standing(start + call, NO_CALL));
+        assert!(!standing(start + call + 2, 228));
+    }
+
+    #[test]
+    fn both_ways_find_the_same_place() {
+        let pid = std::process::id();
+        let map = procfs::maps(pid).unwrap().into_iter().find(|map| map.name == NAME).unwrap();
+        let special = [SpecialVma { name: map.name, start: map.start, end: map.end }];
+        assert_eq!(Vdso::among(&special), Vdso::of(pid).unwrap());
+        assert_eq!(Vdso::among(&special).0, map.start..map.end);
+        assert!(!Vdso::among(&[]).holds(&Registers { orig_rax: NO_CALL, ..Registers::default() }));
+    }
+}
