@@ -33,7 +33,8 @@ impl Vdso {
     /// When it is gone.
     pub fn of(pid: u32) -> io::Result<Vdso> {
         let vector = fs::read(format!("/proc/{pid}/auxv"))?;
-        let words = vector.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+        let words =
+            vector.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
         let words: Vec<u64> = words.collect();
         let entry = words.chunks_exact(2).find(|entry| entry[0] == libc::AT_SYSINFO_EHDR);
         Ok(Vdso::at(entry.map_or(0, |entry| entry[1])))
@@ -68,7 +69,9 @@ static CODE: LazyLock<Vec<u8>> = LazyLock::new(|| read_own().unwrap_or_default()
 
 fn read_own() -> io::Result<Vec<u8>> {
     let pid = std::process::id();
-    let Some(map) = procfs::maps(pid)?.into_iter().find(|map| map.name == NAME) else { return Ok(Vec::new()) };
+    let Some(map) = procfs::maps(pid)?.into_iter().find(|map| map.name == NAME) else {
+        return Ok(Vec::new());
+    };
     let mut code = vec![0; usize::try_from(map.end - map.start).unwrap_or(0)];
     File::open("/proc/self/mem")?.read_exact_at(&mut code, map.start)?;
     Ok(code)

@@ -28,9 +28,7 @@ impl Guest {
     /// Whether a thread must go on before it may stand still or enter a handler.
     fn is_inside(&self, tid: u32, task: &Stopped) -> bool {
         let process = self.process_of(tid);
-        process.is_some_and(|process| {
-            task.registers().is_ok_and(|registers| process.vdso.holds(&registers))
-        })
+        process.is_some_and(|process| task.registers().is_ok_and(|registers| process.vdso.holds(&registers)))
     }
 
     /// Begins to lead a thread out, if it has to be.
@@ -99,7 +97,8 @@ fn step(task: Stopped, on: Stepping) -> Standing {
 }
 
 /// Were one of these blocked when the kernel raises it, it would take the program's handler away.
-const FAULTS: u64 = bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGILL) | bit(libc::SIGFPE) | bit(libc::SIGTRAP);
+const FAULTS: u64 =
+    bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGILL) | bit(libc::SIGFPE) | bit(libc::SIGTRAP);
 
 const fn bit(number: i32) -> u64 {
     1 << (number - 1)

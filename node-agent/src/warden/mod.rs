@@ -24,6 +24,7 @@
 
 pub mod control;
 
+mod alert;
 mod bulk;
 mod common;
 mod fail;

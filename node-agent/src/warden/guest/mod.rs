@@ -32,6 +32,7 @@ use transport::identity::WardenKey;
 use transport::{Epoch, KeyHash, ProcessId};
 
 use crate::cli::warden_args::WardenCommon;
+use crate::warden::alert::Alert;
 use crate::warden::bulk::{Bulk, Order, Receiver, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
 use crate::warden::control::{Accept, ToWarden};
@@ -109,6 +110,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         wanted_since: Instant::now(),
         refused_told: (0, Instant::now()),
         attempt: 0,
+        alert: Alert::new(),
         sending: None,
         orders: VecDeque::new(),
     };
@@ -166,6 +168,7 @@ struct GuestWarden {
     refused_told: (u64, Instant),
     /// The last freeze that home has asked for.
     attempt: u64,
+    alert: Alert,
     /// The frozen family, while its memory is on the way; with the number of the transfer.
     sending: Option<(u64, FamilyImage)>,
     /// Mappings to be made, in order; the first one may have to wait for the end of a former body.
@@ -198,7 +201,7 @@ impl GuestWarden {
             };
             let event = match pause {
                 _ if self.waiter.has_missed() => Some(Event::Children),
-                None => inbox.recv().await,
+                None => self.alert.next(&mut inbox).await,
                 Some(pause) => match tokio::time::timeout(pause, inbox.recv()).await {
                     Ok(event) => event,
                     Err(_) => Some(Event::Children),

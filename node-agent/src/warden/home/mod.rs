@@ -36,6 +36,7 @@ use self::epoch::last_epoch;
 use self::events::{Event, Line};
 use self::refused::Refused;
 use crate::cli::warden_args::WardenCommon;
+use crate::warden::alert::Alert;
 use crate::warden::bulk::Bulk;
 use crate::warden::common::{Asked, Readiness, describe, for_calls, listen, watch};
 use crate::warden::control::{Accept, FromWarden, ToWarden};
@@ -111,6 +112,7 @@ struct HomeWarden {
     visitors: usize,
     /// The last one has been closed.
     leaving: bool,
+    alert: Alert,
 }
 
 /// Runs until the family is plain at home and nobody asks, or gone.
@@ -166,6 +168,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         doze: None,
         visitors: 0,
         leaving: false,
+        alert: Alert::new(),
     };
     let ended = warden.serve().await;
     let _ = std::fs::remove_file(&common.control);

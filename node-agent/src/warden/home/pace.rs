@@ -18,11 +18,11 @@ impl HomeWarden {
                 let idle = self.deputy.as_mut().and_then(|deputy| deputy.idle(Instant::now()));
                 self.doze = idle.map(|due| Box::pin(tokio::time::sleep_until(due.into())));
             }
-            let Some(doze) = &mut self.doze else { return self.inbox.recv().await };
+            let Some(doze) = &mut self.doze else { return self.alert.next(&mut self.inbox).await };
             tokio::select! {
                 biased;
                 () = doze => self.doze = None,
-                event = self.inbox.recv() => return event,
+                event = self.alert.next(&mut self.inbox) => return event,
             }
         }
     }
