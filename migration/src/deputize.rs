@@ -9,6 +9,7 @@ use std::io;
 use crate::body::Work;
 use crate::foothold::{Foothold, SLOT_BYTES};
 use crate::freeze::Frozen;
+use crate::graves::Graves;
 use crate::image::{Backing, Layout, ProcessImage, SignalAction};
 use crate::landing::HealingArea;
 use crate::remote::Remote;
@@ -26,7 +27,8 @@ pub struct ShadowThread {
     pub task: Stopped,
 }
 
-/// Takes the frozen process as a deputy. Slot n is mapped for the n-th thread.
+/// Takes the frozen process as a deputy. Slot n is mapped for the n-th thread. Its memory is out of the way, and is to be
+/// given back.
 ///
 /// # Errors
 /// When a thread dies meanwhile; the body is then without a home and must end.
@@ -36,7 +38,7 @@ pub fn deputize(
     area: &HealingArea,
     foothold: Foothold,
     waiter: &Waiter,
-) -> Result<Vec<ShadowThread>, BuildError> {
+) -> Result<(Vec<ShadowThread>, Graves), BuildError> {
     let pid = frozen.pid;
     let open =
         || -> io::Result<File> { OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem")) };
@@ -67,12 +69,12 @@ pub fn deputize(
         task.set_mask(seen.mask)?;
         shadows.push(ShadowThread { tid, task });
     }
-    give_back(&mut shadows, image, foothold, waiter)?;
+    let graves = give_back(&mut shadows, image, foothold, waiter)?;
     for (tid, signal) in uncaught {
         // It was about to be delivered. A thread that is gone needs none.
         let _ = signal::tgkill(pid, tid, signal);
     }
-    Ok(shadows)
+    Ok((shadows, graves))
 }
 
 /// Maps the buffer area of one shadow thread.
@@ -96,25 +98,26 @@ fn give_back(
     image: &ProcessImage,
     foothold: Foothold,
     waiter: &Waiter,
-) -> Result<(), BuildError> {
-    let Some(leader) = shadows.first_mut() else { return Ok(()) };
+) -> Result<Graves, BuildError> {
+    let mut graves = Graves::beside(&image.layout, foothold);
+    let Some(leader) = shadows.first_mut() else { return Ok(graves) };
     // The typestate moves by value; the leader's place is filled again below.
     let task = std::mem::replace(&mut leader.task, crate::tracee::Running::attached(leader.tid).stopped());
     let mask = task.mask()?;
     let mut remote = Remote::trapping(waiter, task, foothold.code())?;
     for (start, end, keep) in drops(&image.layout, image.mm.arg_start) {
-        let (what, nr, advice) = if keep {
-            ("dropping private copies", libc::SYS_madvise, libc::MADV_DONTNEED as u64)
+        if keep {
+            let args = [start, end - start, libc::MADV_DONTNEED as u64, 0, 0, 0];
+            // A locked mapping refuses the advice: its copies stay, which costs memory and nothing else.
+            let _ = remote.call(libc::SYS_madvise, args)?;
         } else {
-            ("giving memory back", libc::SYS_munmap, 0)
-        };
-        // A locked mapping refuses the advice: its copies stay, which costs memory and nothing else.
-        let _ = remote.call(nr, [start, end - start, advice, 0, 0, 0])?.map_err(|errno| (what, errno));
+            graves.take(&mut remote, start..end)?;
+        }
     }
     let task = remote.release()?;
     task.set_mask(mask)?;
     leader.task = task;
-    Ok(())
+    Ok(graves)
 }
 
 /// What is given back: start, end, and whether the mapping itself stays.

@@ -123,10 +123,18 @@ fn is_published_only(name: &str) -> bool {
 /// An address at which `bytes` are free in the layout and likely to stay so: the same one is then used at every node.
 #[must_use]
 pub fn free_range(layout: &Layout, bytes: u64) -> Option<u64> {
+    free_range_beside(layout, &(0..0), bytes)
+}
+
+/// The same, with a range left out that is not in the layout.
+#[must_use]
+pub(crate) fn free_range_beside(layout: &Layout, taken: &Range<u64>, bytes: u64) -> Option<u64> {
     (0..CANDIDATES).map(|n| FIRST_CANDIDATE + n * CANDIDATE_STEP).find(|start| {
         let end = start + bytes;
-        layout.vmas.iter().all(|vma| vma.end <= *start || end <= vma.start)
-            && layout.special.iter().all(|vma| vma.end <= *start || end <= vma.start)
+        let is_free = |from: u64, to: u64| to <= *start || end <= from;
+        is_free(taken.start, taken.end)
+            && layout.vmas.iter().all(|vma| is_free(vma.start, vma.end))
+            && layout.special.iter().all(|vma| is_free(vma.start, vma.end))
     })
 }
 

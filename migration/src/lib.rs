@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod deputize;
 pub mod foothold;
 pub mod freeze;
+pub mod graves;
 pub mod handoff;
 pub mod holds;
 pub mod homecoming;

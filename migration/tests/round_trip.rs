@@ -237,7 +237,7 @@ fn goes_out_and_home(shell: &Child) {
         .map(|thread| thread.task.resume(Resume::Cont, 0).expect("a start"))
         .collect();
     println!("out: {:?}", started.elapsed());
-    let shadows = deputize(frozen, &image, &area, foothold, &waiter).expect("a deputy");
+    let (shadows, _) = deputize(frozen, &image, &area, foothold, &waiter).expect("a deputy");
     let rss = procfs::status_value(&pid.to_string(), "VmRSS").expect("VmRSS");
     println!("deputy: VmRSS {rss}");
     let (utime, away) = (cpu_ticks(pid), cpu_ticks(body.vessel.outer));

@@ -34,7 +34,7 @@ fn threads(home: &LabNode, length: Length) -> Scenario {
 }
 
 fn memhash(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Memhash, &[length.of("16", "32"), length.of("30", "300")], Work::Computes)
+    scenario(home, GuestProgram::Memhash, &[length.of("16", "32"), length.of("120", "1200")], Work::Computes)
 }
 
 fn ledger(home: &LabNode, length: Length) -> Scenario {
@@ -76,7 +76,7 @@ fn pieces(home: &LabNode, length: Length) -> Scenario {
 }
 
 fn churn(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Churn, &[length.of("6", "30")], Work::Computes)
+    scenario(home, GuestProgram::Churn, &[length.of("6", "60")], Work::Computes)
 }
 
 fn execs(home: &LabNode, length: Length) -> Scenario {

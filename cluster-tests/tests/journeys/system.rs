@@ -52,14 +52,15 @@ sum=0
 for ((round = 1; round <= $0; round++)); do
     top=$(seq $((round * 50)) | sort -rn | head -n 3 | tr '\\n' ,)
     sum=$(((sum * 31 + $(echo \"$round\" | cksum | cut -d ' ' -f 1)) % 1000003))
-    for ((step = 0; step < 20000; step++)); do ((sum = (sum * 7 + step) % 1000003)); done
+    for ((step = 0; step < $1; step++)); do ((sum = (sum * 7 + step) % 1000003)); done
     echo \"$round $top $sum\"
 done
 while read -r word number rest; do ((sum += number)); done </tmp/lines
 echo \"$sum\"
 exit 3
 ";
-    let program = Program::new("bash").args(&["-c", script, length.of("10", "120")]);
+    let program =
+        Program::new("bash").args(&["-c", script, length.of("10", "120"), length.of("20000", "80000")]);
     with_file(program, "/tmp/lines", inputs::text(length.of(20_000, 200_000)))
 }
 

@@ -18,15 +18,17 @@ pub(crate) fn nginx(ground: Ground) {
     wait_for("nginx's answer", || page(home.address()).is_some());
     let worker = master.child("nginx", PATIENCE).unwrap();
     for part in [worker, master.whole()] {
-        let before = (stops(part.outer_pid), maps(part.outer_pid));
-        let refused = home.homing(&["move", &part.pid.to_string(), "n2"]).unwrap();
-        let reason = String::from_utf8_lossy(&refused.errors).into_owned();
-        assert_eq!(refused.code, REFUSED, "{reason}");
-        assert!(
-            reason.contains("/dev/zero (deleted)") && reason.contains("writable memory shared"),
-            "{reason}"
-        );
-        assert_eq!((stops(part.outer_pid), maps(part.outer_pid)), before, "it has been stopped: {reason}");
+        let is_left_alone = || {
+            let before = (stops(part.outer_pid), maps(part.outer_pid));
+            let refused = home.homing(&["move", &part.pid.to_string(), "n2"]).unwrap();
+            let reason = String::from_utf8_lossy(&refused.errors).into_owned();
+            assert_eq!(refused.code, REFUSED, "{reason}");
+            assert!(reason.contains("/dev/zero (deleted)"), "{reason}");
+            assert!(reason.contains("writable memory shared"), "{reason}");
+            (stops(part.outer_pid), maps(part.outer_pid)) == before
+        };
+        // It may run for reasons of its own; a stop would show each time.
+        assert!((0..ATTEMPTS).any(|_| is_left_alone()), "process {} has been stopped", part.pid);
         let why = home.homing(&["why", &part.pid.to_string()]).unwrap().text();
         assert!(why.contains("/dev/zero (deleted)"), "{why}");
         assert_eq!(page(home.address()).as_deref(), Some("served by n1\n"));
@@ -58,6 +60,9 @@ http {
     server { listen 8000; root /tmp; }
 }
 ";
+
+/// Refused moves during which it may happen to run.
+const ATTEMPTS: u32 = 5;
 
 /// Exit code: it cannot move now.
 const REFUSED: i32 = 6;

@@ -27,6 +27,9 @@ impl Deputy {
         let Some(range) = pages_of(anchor, self.foothold) else { return Ok((task, None)) };
         let Some(home) = self.processes.get(&thread.pid) else { return Ok((task, None)) };
         let new: Vec<u64> = range.filter(|page| !home.anchored.contains(page)).collect();
+        if new.iter().any(|page| home.burial.concerns(&(*page..*page + PAGE))) {
+            return Ok((task, None));
+        }
         if home.anchored.len() + new.len() > PAGES_MAX {
             return Ok((task, None));
         }

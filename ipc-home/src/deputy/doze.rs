@@ -9,12 +9,12 @@ use super::Deputy;
 use super::state::{Shadow, Thread};
 
 impl Deputy {
-    /// Puts every thread that has been parked for a while to doze. Returns when to ask again.
+    /// Puts every thread that has been parked for a while to doze, and gives memory back. Returns when to ask again.
     pub fn idle(&mut self, now: Instant) -> Option<Instant> {
         if self.recalled {
             return None;
         }
-        let mut next: Option<Instant> = None;
+        let mut next = self.bury(now);
         let parked: Vec<_> = self
             .threads
             .iter()

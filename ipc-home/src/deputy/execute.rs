@@ -8,12 +8,14 @@ use bytes::Bytes;
 use migration::body::Work as Hands;
 use migration::deputize::map_slot;
 use migration::foothold::SLOT_BYTES;
+use migration::graves::Graves;
 use migration::image::SignalAction;
 use migration::remote::Remote;
 use migration::sys::procvm;
 use migration::sys::ptrace::{NO_CALL, Registers, Resume};
 use migration::tracee::{Running, Stopped, TraceError};
 
+use super::burial::Burial;
 use super::restart::interrupted_before;
 use super::state::{Call, Effect, Home, Shadow, Thread, Work};
 use super::{Deputy, low_half};
@@ -51,6 +53,10 @@ impl Deputy {
             Work::Call { seq, request, image, issue } => self.call(thread, task, seq, request, &image, issue),
             Work::Exec { seq, request, image } => self.call(thread, task, seq, request, &image, Issue::First),
             Work::MapFile { seq, args } => {
+                let range = args[0]..args[0].saturating_add(args[1]);
+                let home = self.processes.get(&thread.pid);
+                let is_in_the_way = home.is_some_and(|home| home.burial.concerns(&range));
+                let task = if is_in_the_way { self.bury_with(thread.pid, task, u64::MAX)? } else { task };
                 let call = Call::plain(seq, number(libc::SYS_mmap), args[4]);
                 self.run(thread, task, libc::SYS_mmap, args, call)
             }
@@ -187,6 +193,8 @@ impl Deputy {
                 actions: home.actions.clone(),
                 slots: home.slots.after_fork(parent.slot),
                 anchored: home.anchored.clone(),
+                // Nothing of what its parent is to give back was inherited.
+                burial: Burial::of(Graves::default()),
             };
             self.processes.insert(tid, copy);
         } else if let Some(home) = self.processes.get_mut(&pid) {

@@ -15,6 +15,7 @@
 //! Nothing here waits: each method does what can be done now and leaves what there is to say in [`Deputy::take`].
 
 mod anchor;
+mod burial;
 mod doze;
 mod end;
 mod execute;
@@ -36,6 +37,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use migration::deputize::ShadowThread;
 use migration::foothold::Foothold;
+use migration::graves::Graves;
 use migration::image::ProcessImage;
 use migration::landing::TRAP_BYTES;
 use migration::sys::ptrace::{Registers, Resume};
@@ -43,6 +45,7 @@ use migration::sys::wait::Event;
 use migration::tracee::{Running, Stopped, Waiter};
 
 use crate::protocol::FromBody;
+use burial::Burial;
 use doze::dozing_on;
 use signals::Delivery;
 use slots::Slots;
@@ -86,7 +89,11 @@ impl Deputy {
     ///
     /// # Errors
     /// When it is gone.
-    pub fn adopt(&mut self, image: &ProcessImage, shadows: Vec<ShadowThread>) -> io::Result<()> {
+    pub fn adopt(
+        &mut self,
+        image: &ProcessImage,
+        (shadows, graves): (Vec<ShadowThread>, Graves),
+    ) -> io::Result<()> {
         let pid = image.pid;
         let actions = image.actions.iter().copied().collect();
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
@@ -97,6 +104,7 @@ impl Deputy {
                 actions,
                 slots: Slots::given(slot_number(shadows.len())),
                 anchored: BTreeSet::new(),
+                burial: Burial::of(graves),
             },
         );
         for (slot, ShadowThread { tid, task }) in shadows.into_iter().enumerate() {
@@ -226,6 +234,12 @@ impl Deputy {
                 thread.park(Running::attached(tid).stopped())
             }
         };
+        if self.has_graves(thread.pid)
+            && let Shadow::Parked(_) = thread.state
+            && let Shadow::Parked(task) = std::mem::replace(&mut thread.state, Shadow::Lost)
+        {
+            thread.state = self.bury_between(thread.pid, task);
+        }
         self.threads.insert(tid, thread);
         self.proceed(tid);
     }

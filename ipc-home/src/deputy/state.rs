@@ -9,6 +9,7 @@ use migration::image::SignalAction;
 use migration::sys::ptrace::Registers;
 use migration::tracee::{Running, Stopped, TraceError};
 
+use super::burial::Burial;
 use super::slots::Slots;
 use crate::protocol::{Issue, ToBody};
 use crate::syscall::marshal::{Anchor, Placed, Request};
@@ -24,6 +25,8 @@ pub struct Home {
     pub(super) slots: Slots,
     /// Pages of the program that the deputy has, too.
     pub anchored: BTreeSet<u64>,
+    /// Memory that its body has taken along.
+    pub(super) burial: Burial,
 }
 
 /// Where a shadow thread stands.

@@ -60,13 +60,14 @@ impl HomeWarden {
         };
         let pause = stopped_at.elapsed();
         sent += rest;
-        self.bulk()?.settle();
         if let Err(reason) = self.become_deputy(frozen, &image, &area) {
             // The body runs, so what is here is no program any more, and without a shadow the body cannot go on.
             let _ = signal::kill(self.pid, libc::SIGKILL);
             self.dismiss(&peer);
             return Err(reason);
         }
+        // The kernel forgets the tracking of memory that was moved aside at once, and of any other in 14 ms for 256 MiB.
+        self.bulk()?.settle();
         self.be_at(peer);
         self.moving = false;
         self.catch_up();
