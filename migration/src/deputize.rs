@@ -69,7 +69,7 @@ pub fn deputize(
         task.set_mask(seen.mask)?;
         shadows.push(ShadowThread { tid, task });
     }
-    let graves = give_back(&mut shadows, image, foothold, waiter)?;
+    let graves = give_back(&mut shadows, image, area, foothold, waiter)?;
     for (tid, signal) in uncaught {
         // It was about to be delivered. A thread that is gone needs none.
         let _ = signal::tgkill(pid, tid, signal);
@@ -96,6 +96,7 @@ pub fn map_slot(remote: &mut Remote<'_>, foothold: Foothold, index: u32) -> Resu
 fn give_back(
     shadows: &mut [ShadowThread],
     image: &ProcessImage,
+    area: &HealingArea,
     foothold: Foothold,
     waiter: &Waiter,
 ) -> Result<Graves, BuildError> {
@@ -113,6 +114,10 @@ fn give_back(
         } else {
             graves.take(&mut remote, start..end)?;
         }
+    }
+    for page in area.pages() {
+        // In a file mapping it has gone with the other copies; a former one may be in memory that is unmapped.
+        let _ = remote.call(libc::SYS_madvise, [page, PAGE, libc::MADV_DONTNEED as u64, 0, 0, 0])?;
     }
     let task = remote.release()?;
     task.set_mask(mask)?;

@@ -18,6 +18,7 @@ use crate::pages::{PAGE, PAGE_BYTES};
 use crate::procfs::{self, MapLine};
 use crate::sys::pagemap;
 use crate::sys::ptrace::{NO_CALL, RESTART_WITHOUT_HANDLER, Registers};
+use crate::vdso;
 
 /// A place with a `syscall` instruction that an injected call returns from in a controlled way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub struct HealingArea {
 
 impl HealingArea {
     /// Finds room for the area: the rest of a text page behind the last instruction, where the file has zeros. A page
-    /// that a former move has copied comes first.
+    /// that a former move has copied comes first. The vdso has such a rest too, and comes last: a static program may
+    /// have no other.
     ///
     /// # Errors
     /// `NotFound` when no mapping has such a page; else what reading the process gave.
@@ -77,7 +79,7 @@ impl HealingArea {
         let (mut former, mut armed) = (Vec::new(), Vec::new());
         for map in procfs::maps(pid)? {
             let executable = map.protection & libc::PROT_EXEC.unsigned_abs() != 0;
-            if !executable || map.shared || map.inode == 0 || map.is_special() {
+            if !executable || map.shared || (map.inode == 0 && map.name != vdso::NAME) {
                 continue;
             }
             let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
@@ -148,8 +150,12 @@ impl HealingArea {
             return Ok(if zeros { State::Fresh } else { State::Foreign });
         }
         let mut own = [0; PAGE_BYTES];
-        let file = File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", map.start, map.end))?;
-        read_up_to_its_end(&file, &mut own, map.offset + (self.page() - map.start))?;
+        if map.name == vdso::NAME {
+            own.copy_from_slice(vdso::last_page()?);
+        } else {
+            let file = File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", map.start, map.end))?;
+            read_up_to_its_end(&file, &mut own, map.offset + (self.page() - map.start))?;
+        }
         let (own_text, own_area) = own[..].split_at(PAGE_BYTES - AREA_LENGTH);
         let armed = area.starts_with(&healing_code(&Registers::default(), 0)[..MASK_AT]);
         Ok(match () {

@@ -19,6 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use crate::image::SpecialVma;
+use crate::pages::PAGE_BYTES;
 use crate::procfs;
 use crate::sys::ptrace::Registers;
 
@@ -47,8 +48,9 @@ impl Vdso {
     }
 
     fn at(start: u64) -> Vdso {
-        let length = if start == 0 { 0 } else { CODE.len() as u64 };
-        Vdso(start..start + length)
+        let zeros = CODE.iter().rev().take_while(|byte| **byte == 0).count();
+        let length = if start == 0 { 0 } else { CODE.len() - zeros };
+        Vdso(start..start + length as u64)
     }
 
     /// Whether a thread with these registers is in the middle of it. One that makes a system call there is not: what
@@ -62,6 +64,15 @@ impl Vdso {
         let at = usize::try_from(registers.rip - self.0.start).unwrap_or(0);
         !CODE[at..].starts_with(&SYSCALL)
     }
+}
+
+/// What stands in the last page of it, in a program that homing has not touched.
+///
+/// # Errors
+/// When this process cannot read its own.
+pub(crate) fn last_page() -> io::Result<&'static [u8]> {
+    let start = CODE.len().checked_sub(PAGE_BYTES);
+    start.map(|start| &CODE[start..]).ok_or_else(|| io::Error::other("the vdso cannot be read"))
 }
 
 /// This machine's vdso, which is the same in every program of the machine.
@@ -80,7 +91,8 @@ fn read_own() -> io::Result<Vec<u8>> {
 /// Steps after which a thread is taken as it is: `getrandom` is there too and has as much to do as it is asked for.
 pub const STEPS_MAX: u32 = 5_000;
 
-const NAME: &str = "[vdso]";
+/// As `/proc/PID/maps` calls it.
+pub(crate) const NAME: &str = "[vdso]";
 
 /// The instruction.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
@@ -99,6 +111,7 @@ mod tests {
         let standing = |rip, orig_rax| own.holds(&Registers { rip, orig_rax, ..Registers::default() });
         assert!(standing(start, NO_CALL));
         assert!(standing(own.0.end - 1, NO_CALL));
+        assert!(own.0.end - start < CODE.len() as u64, "there is room behind the code");
         assert!(!standing(start - 1, NO_CALL));
         assert!(!standing(own.0.end, NO_CALL));
         assert!(!standing(start + call, NO_CALL));
@@ -111,7 +124,7 @@ mod tests {
         let map = procfs::maps(pid).unwrap().into_iter().find(|map| map.name == NAME).unwrap();
         let special = [SpecialVma { name: map.name, start: map.start, end: map.end }];
         assert_eq!(Vdso::among(&special), Vdso::of(pid).unwrap());
-        assert_eq!(Vdso::among(&special).0, map.start..map.end);
+        assert_eq!(Vdso::among(&special).0.start, map.start);
         assert!(!Vdso::among(&[]).holds(&Registers { orig_rax: NO_CALL, ..Registers::default() }));
     }
 }
