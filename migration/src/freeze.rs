@@ -7,7 +7,7 @@ use crate::procfs;
 use crate::sys::ptrace::{OPTIONS, Resume, SigInfo};
 use crate::sys::wait::Event;
 use crate::tracee::{Running, Stopped, TraceError, Waiter};
-use crate::vdso::{STEPS_MAX, Vdso};
+use crate::vdso::Vdso;
 use crate::waits::Waits;
 
 /// Why a process was not frozen; it runs on as before.
@@ -114,7 +114,7 @@ impl Frozen {
             let stopped = waiter.next(task).and_then(|(task, event)| {
                 task.set_options(OPTIONS)?;
                 match &vdso {
-                    Some(vdso) if event == Event::Stop(libc::SIGTRAP) => lead_out(task, vdso, waiter),
+                    Some(vdso) if event == Event::Stop(libc::SIGTRAP) => outside(task, vdso, waiter),
                     _ => Ok((task, event)),
                 }
             });
@@ -139,31 +139,23 @@ impl Frozen {
     }
 }
 
-/// Lets a thread go on until it is out of the vdso, or something else stops it there: that a thread at home is caught
-/// inside of it is safe for all but `time`, so nothing is done to it that the program could notice.
-fn lead_out(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, Event), TraceError> {
-    let mut steps = 0;
-    while steps < STEPS_MAX && vdso.holds(&task.registers()?) && (steps > 0 || takes_traps(&task)?) {
-        steps += 1;
-        let (stopped, event) = waiter.next(task.resume(Resume::Step, 0)?)?;
-        match event {
-            Event::Stop(libc::SIGTRAP) => {}
-            Event::Signal(libc::SIGTRAP) if stopped.signal_info()?.is_step() => {}
-            other => return Ok((stopped, other)),
+/// Lets a thread go on for a moment, and again, until it stops outside of the vdso. One that does little else than
+/// read clocks is taken where it is in the end, which is safe but for two instructions, see [`crate::vdso`].
+fn outside(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, Event), TraceError> {
+    for _ in 0..STOPS_MAX {
+        if !vdso.holds(&task.registers()?) {
+            break;
+        }
+        let running = task.resume(Resume::Cont, 0)?;
+        running.interrupt()?;
+        let (stopped, event) = waiter.next(running)?;
+        if event != Event::Stop(libc::SIGTRAP) {
+            return Ok((stopped, event));
         }
         task = stopped;
     }
     Ok((task, Event::Stop(libc::SIGTRAP)))
 }
-
-/// A trap that is blocked or ignored would take the program's setting away.
-fn takes_traps(task: &Stopped) -> Result<bool, TraceError> {
-    let ignored = procfs::signal_set(&task.tid().to_string(), "SigIgn").unwrap_or(TRAP_BIT);
-    Ok((task.mask()? | ignored) & TRAP_BIT == 0)
-}
-
-/// Of SIGTRAP in a mask.
-const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 
 /// A call that ended early only because of the freeze goes on.
 fn hide_interruption(task: &Stopped) -> Result<(), TraceError> {
@@ -174,3 +166,6 @@ fn hide_interruption(task: &Stopped) -> Result<(), TraceError> {
 
 /// Passes over the thread list before giving up on a process that never stands still.
 const ROUNDS_MAX: usize = 100;
+
+/// Stops of a thread that is met in the vdso again and again, each of some microseconds.
+const STOPS_MAX: usize = 20;

@@ -6,6 +6,7 @@
 //! program's.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use crate::foothold::Foothold;
 use crate::image::Layout;
@@ -15,11 +16,19 @@ use crate::sys::Errno;
 use crate::tracee::TraceError;
 
 /// What is still to be given back, in one deputy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Graves {
     rest: Vec<Range<u64>>,
     /// Where the next one goes, and the end of the room.
     room: Range<u64>,
+    /// How much the kernel frees in a moment: little where pages are, much in a mere reservation.
+    part: u64,
+}
+
+impl Default for Graves {
+    fn default() -> Graves {
+        Graves { rest: Vec::new(), room: 0..0, part: PART_MIN }
+    }
 }
 
 impl Graves {
@@ -27,7 +36,8 @@ impl Graves {
     pub(crate) fn beside(layout: &Layout, foothold: Foothold) -> Graves {
         let bytes = layout.vmas.iter().map(|vma| vma.end - vma.start).sum();
         let start = free_range_beside(layout, &foothold.range(), bytes);
-        Graves { rest: Vec::new(), room: start.map_or(0..0, |start| start..start + bytes) }
+        let room = start.map(|start| start..start.saturating_add(bytes)).filter(|room| room.end <= ROOM_END);
+        Graves { room: room.unwrap_or(0..0), ..Graves::default() }
     }
 
     /// Takes a range out of the deputy's way: small ones, and those that cannot be moved, are unmapped at once.
@@ -63,22 +73,25 @@ impl Graves {
         self.rest.iter().any(|grave| grave.start < range.end && range.start < grave.end)
     }
 
-    /// Gives back so many bytes.
+    /// Gives memory back for so long, or until there is none; a little in any case.
     ///
     /// # Errors
     /// When the deputy dies.
-    pub fn bury(&mut self, remote: &mut Remote<'_>, bytes: u64) -> Result<(), TraceError> {
-        let mut left = bytes;
-        while left > 0 {
+    pub fn bury(&mut self, remote: &mut Remote<'_>, budget: Duration) -> Result<(), TraceError> {
+        let began = Instant::now();
+        loop {
             let Some(grave) = self.rest.last_mut() else { return Ok(()) };
-            let part = cut(grave, left);
-            left -= part.end - part.start;
+            let (part, started) = (cut(grave, self.part), Instant::now());
             if grave.is_empty() {
                 self.rest.pop();
             }
             unmap(remote, &part)?;
+            let is_quick = started.elapsed() < PART_TIME;
+            self.part = if is_quick { self.part * 2 } else { self.part / 2 }.clamp(PART_MIN, PART_MAX);
+            if began.elapsed() >= budget {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
@@ -102,6 +115,18 @@ fn unmap(remote: &mut Remote<'_>, range: &Range<u64>) -> Result<(), TraceError> 
 /// Less than this is given back in half a millisecond.
 const MOVED_BYTES_MIN: u64 = 6 << 20;
 
+/// Where the addresses begin at which memory on its way home is staged.
+const ROOM_END: u64 = 0x1400_0000_0000;
+
+/// Given back at a time: 0.1 ms where pages are.
+const PART_MIN: u64 = 1 << 20;
+
+/// And in a reservation: 6 ms, if there are pages in it after all.
+const PART_MAX: u64 = 64 << 20;
+
+/// A part that took less may be twice as large the next time.
+const PART_TIME: Duration = Duration::from_micros(100);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,11 +145,18 @@ mod tests {
 
     #[test]
     fn there_is_room_for_everything_beside_the_foothold() {
-        let layout = layout(&[0x40_0000..0x4040_0000, 0x7f00_0000_0000..0x7f40_0000_0000]);
+        let layout = layout(&[0x40_0000..0x4040_0000, 0x7f00_0000_0000..0x7f20_0000_0000]);
         let foothold = Foothold::find(&layout).expect("room");
         let graves = Graves::beside(&layout, foothold);
-        assert_eq!(graves.room.end - graves.room.start, 0x4000_0000 + 0x40_0000_0000);
+        assert_eq!(graves.room.end - graves.room.start, 0x4000_0000 + 0x20_0000_0000);
         assert!(graves.room.start >= foothold.range().end || graves.room.end <= foothold.range().start);
+    }
+
+    #[test]
+    fn what_would_reach_into_the_stage_has_no_room() {
+        let layout = layout(&[0x40_0000..0x50_0000, 0x10_0000_0000..0x300_0000_0000]);
+        let foothold = Foothold::find(&layout).expect("room");
+        assert!(Graves::beside(&layout, foothold).room.is_empty());
     }
 
     #[test]
@@ -137,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_buried_is_in_nobodys_way() {
-        let graves = Graves { rest: vec![0x1000..0x2000, 0x8000..0x9000], room: 0..0 };
+        let graves = Graves { rest: vec![0x1000..0x2000, 0x8000..0x9000], ..Graves::default() };
         assert!(graves.overlap(&(0x1fff..0x3000)) && graves.overlap(&(0..0xffff)));
         assert!(!graves.overlap(&(0x2000..0x8000)));
     }

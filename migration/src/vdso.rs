@@ -4,12 +4,14 @@
 //! page that was at its place has the namespace's offsets, and the time is one page further. A thread that has looked
 //! for the page in a time namespace and goes on without one reads where nothing is, and dies of SIGBUS (measured: a
 //! program that only reads clocks does so on nearly every return); one that has read the time here and adds the offset
-//! there leaps by the distance of two machines' clocks. So such a thread is let go on step by step until it is out,
-//! which takes less than a microsecond of its own time.
+//! there leaps by the distance of two machines' clocks. So such a thread of a body is let go on step by step until it
+//! is out, which takes less than a microsecond of its own time.
 //!
-//! The other way, from a machine's own clocks into a time namespace, is safe: the kernel marks the namespace's page as
-//! being written, so that the vdso looks again. So a signal frame inside of the vdso, which nothing can step out of,
-//! is kept from bodies only.
+//! The other way, from a machine's own clocks into a time namespace, is safe but for two instructions of `time`: the
+//! kernel marks the namespace's page as being written, so that the vdso looks again. So a signal frame inside of the
+//! vdso, which nothing can step out of, is kept from bodies only; and at home a thread is only stopped anew until it is
+//! met elsewhere. It is not stepped there: the trap flag outlives the tracer, and a program whose warden is killed behind
+//! a step dies of SIGTRAP (measured).
 
 use std::fs;
 use std::fs::File;
@@ -87,9 +89,6 @@ fn read_own() -> io::Result<Vec<u8>> {
     File::open("/proc/self/mem")?.read_exact_at(&mut code, map.start)?;
     Ok(code)
 }
-
-/// Steps after which a thread is taken as it is: `getrandom` is there too and has as much to do as it is asked for.
-pub const STEPS_MAX: u32 = 5_000;
 
 /// As `/proc/PID/maps` calls it.
 pub(crate) const NAME: &str = "[vdso]";

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::graves::Graves;
+use migration::procfs;
 use migration::remote::Remote;
 use migration::tracee::{Stopped, TraceError};
 
@@ -20,12 +21,14 @@ pub(super) struct Burial {
     began: Instant,
     /// When to give back the next part without being asked.
     due: Instant,
+    /// How long to wait behind the next part.
+    pause: Duration,
 }
 
 impl Burial {
     pub(super) fn of(graves: Graves) -> Burial {
         let now = Instant::now();
-        Burial { graves, began: now, due: now + PAUSE }
+        Burial { graves, began: now, due: now + PAUSE_MIN, pause: PAUSE_MIN }
     }
 
     /// Whether there is nothing left.
@@ -37,57 +40,89 @@ impl Burial {
     pub(super) fn concerns(&self, range: &Range<u64>) -> bool {
         self.graves.overlap(range)
     }
+
+    /// One that got nowhere is not tried again at once.
+    fn tried(&mut self, done: bool) {
+        self.pause = if done { PAUSE_MIN } else { (self.pause * 2).min(PAUSE_MAX) };
+        self.due = Instant::now() + self.pause;
+    }
 }
 
 impl Deputy {
     /// Gives back a part; returns when to ask again, if there is more.
     ///
-    /// A thread without work is used as soon as there is one. If all are in calls, the body waits too, and one of the
-    /// calls is interrupted, once: some calls begin their timeout anew then.
+    /// A thread without work is used as soon as there is one. If all are in calls, the body waits too, and a call is
+    /// interrupted that can be without being noticed: it begins its timeout anew then.
     pub(super) fn bury(&mut self, now: Instant) -> Option<Instant> {
-        let (pid, home) = self.processes.iter_mut().find(|(_, home)| !home.burial.is_over())?;
+        let open = self.processes.iter().filter(|(_, home)| !home.burial.is_over());
+        let (pid, home) = open.min_by_key(|(_, home)| home.burial.due)?;
         let (pid, due, age) = (*pid, home.burial.due, now - home.burial.began);
         if now < due {
             return Some(due);
         }
-        let next = now + PAUSE;
-        home.burial.due = next;
-        let is_idle = |state: &Shadow| matches!(state, Shadow::Parked(_) | Shadow::Dozing(_));
-        let idle = self.threads.values().any(|thread| thread.pid == pid && is_idle(&thread.state));
-        if idle || age > PATIENCE {
-            let bytes = if idle { IDLE_BYTES } else { u64::MAX };
-            self.bury_now(pid, bytes);
-        }
-        Some(next)
+        let done = match self.gravedigger(pid) {
+            Some((tid, is_idle)) if is_idle || age > PATIENCE => {
+                self.bury_by(pid, tid, if is_idle { IDLE_BUDGET } else { FORCED_BUDGET })
+            }
+            _ => false,
+        };
+        let home = self.processes.get_mut(&pid)?;
+        home.burial.tried(done);
+        Some(home.burial.due)
     }
 
-    /// Has some thread of the process give back so much.
-    fn bury_now(&mut self, pid: u32, bytes: u64) {
-        let Some(home) = self.processes.get_mut(&pid) else { return };
+    /// The thread to use, and whether it has no work.
+    fn gravedigger(&self, pid: u32) -> Option<(u32, bool)> {
+        let own = self.threads.iter().filter(|(_, thread)| thread.pid == pid);
+        let able = own.filter_map(|(tid, thread)| match &thread.state {
+            Shadow::Parked(_) | Shadow::Dozing(_) => Some((*tid, true)),
+            Shadow::Calling(_, call) if waits_for_nothing_else(call.nr) && sleeps(pid, *tid) => {
+                Some((*tid, false))
+            }
+            _ => None,
+        });
+        able.max_by_key(|(_, is_idle)| *is_idle)
+    }
+
+    fn bury_by(&mut self, pid: u32, tid: u32, budget: Duration) -> bool {
+        let Some(home) = self.processes.get_mut(&pid) else { return false };
         let mut graves = mem::take(&mut home.burial.graves);
         let (foothold, waiter) = (self.foothold, Rc::clone(&self.waiter));
-        let buried = self.lend::<TraceError>(pid, |task| {
+        let buried = self.lend_one(tid, |task| {
             let mut remote = Remote::trapping(&waiter, task, foothold.code())?;
-            graves.bury(&mut remote, bytes)?;
+            graves.bury(&mut remote, budget)?;
             remote.release()
         });
+        if let Some(home) = self.processes.get_mut(&pid) {
+            home.burial.graves = graves;
+        }
         match buried {
-            Ok(()) | Err(TraceError::Late(..)) => self.keep(pid, graves),
-            Err(error) => tracing::debug!(pid, %error, "a deputy's memory goes with it"),
+            Ok(done) => done,
+            Err(error) => {
+                tracing::debug!(pid, tid, %error, "a deputy's memory is not given back now");
+                false
+            }
         }
     }
 
     /// A thread that has just become free gives back a little, before it does anything else.
     pub(super) fn bury_between(&mut self, pid: u32, task: Stopped) -> Shadow {
-        self.bury_with(pid, task, BETWEEN_BYTES).map_or(Shadow::Lost, Shadow::Parked)
+        self.bury_with(pid, task, BETWEEN_BUDGET).map_or(Shadow::Lost, Shadow::Parked)
     }
 
-    /// Uses a parked thread.
-    pub(super) fn bury_with(&mut self, pid: u32, task: Stopped, bytes: u64) -> Result<Stopped, TraceError> {
+    /// All of it, since something else is to be there.
+    pub(super) fn bury_all(&mut self, pid: u32, mut task: Stopped) -> Result<Stopped, TraceError> {
+        while self.has_graves(pid) {
+            task = self.bury_with(pid, task, FORCED_BUDGET)?;
+        }
+        Ok(task)
+    }
+
+    fn bury_with(&mut self, pid: u32, task: Stopped, budget: Duration) -> Result<Stopped, TraceError> {
         let Some(home) = self.processes.get_mut(&pid) else { return Ok(task) };
         let (registers, mask) = (task.registers()?, task.mask()?);
         let mut remote = Remote::trapping(&self.waiter, task, self.foothold.code())?;
-        home.burial.graves.bury(&mut remote, bytes)?;
+        home.burial.graves.bury(&mut remote, budget)?;
         let task = remote.release()?;
         task.set_mask(mask)?;
         task.set_registers(&registers)?;
@@ -99,21 +134,58 @@ impl Deputy {
         self.processes.get(&pid).is_some_and(|home| !home.burial.is_over())
     }
 
-    fn keep(&mut self, pid: u32, graves: Graves) {
+    /// Everything that is not a file's was unmapped in this deputy.
+    pub fn was_cleared(&mut self, pid: u32) {
         if let Some(home) = self.processes.get_mut(&pid) {
-            home.burial.graves = graves;
+            home.burial = Burial::of(Graves::default());
         }
     }
 }
 
-/// What a thread without work gives back at once: 1.5 ms.
-const IDLE_BYTES: u64 = 16 << 20;
+/// Calls that have done nothing as long as they wait, so that the kernel issues them again behind an interruption.
+/// Others may end with what they have done so far: a write to a full pipe with half of its bytes (measured).
+fn waits_for_nothing_else(nr: u32) -> bool {
+    matches!(
+        i64::from(nr),
+        libc::SYS_read
+            | libc::SYS_poll
+            | libc::SYS_ppoll
+            | libc::SYS_select
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_nanosleep
+            | libc::SYS_clock_nanosleep
+            | libc::SYS_pause
+            | libc::SYS_wait4
+            | libc::SYS_waitid
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_flock
+    )
+}
 
-/// What a thread gives back between two calls: 0.2 ms.
-const BETWEEN_BYTES: u64 = 2 << 20;
+/// A thread that waits for a disk would not stop before that is done.
+fn sleeps(pid: u32, tid: u32) -> bool {
+    let state = procfs::status_value(&format!("{pid}/task/{tid}"), "State");
+    state.is_ok_and(|state| state.starts_with('S'))
+}
+
+/// For how long a thread without work gives back at a time.
+const IDLE_BUDGET: Duration = Duration::from_micros(1500);
+
+/// Between two calls.
+const BETWEEN_BUDGET: Duration = Duration::ZERO;
+
+/// When a call was interrupted for it: 256 MiB, mostly.
+const FORCED_BUDGET: Duration = Duration::from_millis(25);
 
 /// Between two parts.
-const PAUSE: Duration = Duration::from_millis(4);
+const PAUSE_MIN: Duration = Duration::from_millis(4);
+
+/// Between two attempts, if the first ones got nowhere.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long threads may all be in calls before one is interrupted.
 const PATIENCE: Duration = Duration::from_millis(40);

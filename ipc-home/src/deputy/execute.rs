@@ -56,7 +56,7 @@ impl Deputy {
                 let range = args[0]..args[0].saturating_add(args[1]);
                 let home = self.processes.get(&thread.pid);
                 let is_in_the_way = home.is_some_and(|home| home.burial.concerns(&range));
-                let task = if is_in_the_way { self.bury_with(thread.pid, task, u64::MAX)? } else { task };
+                let task = if is_in_the_way { self.bury_all(thread.pid, task)? } else { task };
                 let call = Call::plain(seq, number(libc::SYS_mmap), args[4]);
                 self.run(thread, task, libc::SYS_mmap, args, call)
             }

@@ -29,6 +29,19 @@ impl Deputy {
         Err(TraceError::Died(pid).into())
     }
 
+    /// Lends just this thread, if it can be had now.
+    ///
+    /// # Errors
+    /// As [`Deputy::lend`].
+    pub(super) fn lend_one(
+        &mut self,
+        tid: u32,
+        work: impl FnOnce(Stopped) -> Result<Stopped, TraceError>,
+    ) -> Result<bool, TraceError> {
+        let Some((thread, task, call)) = self.take_halted(tid)? else { return Ok(false) };
+        self.lend_this(thread, task, call, work).map(|()| true)
+    }
+
     /// The threads of a process that are not on their way to their end, those first that are easily disturbed.
     fn willing(&self, pid: u32) -> Vec<u32> {
         let own = self.threads.iter().filter(|(_, thread)| thread.pid == pid);
@@ -46,15 +59,14 @@ impl Deputy {
         work: impl FnOnce(Stopped) -> Result<Stopped, E>,
     ) -> Result<(), E> {
         let tid = task.tid();
-        let lent = borrowed(task, work);
-        let done = lent.map(|task| {
-            thread.state = match call {
-                None => thread.park(task),
-                Some(call) => {
-                    task.resume(Resume::Cont, 0).map_or(Shadow::Lost, |task| Shadow::Calling(task, call))
-                }
-            };
-        });
+        let (task, done) = borrowed(task, work);
+        thread.state = match (task, call) {
+            (None, _) => Shadow::Lost,
+            (Some(task), None) => thread.park(task),
+            (Some(task), Some(call)) => {
+                task.resume(Resume::Cont, 0).map_or(Shadow::Lost, |task| Shadow::Calling(task, call))
+            }
+        };
         self.threads.insert(tid, thread);
         self.proceed(tid);
         done
@@ -88,6 +100,13 @@ impl Deputy {
             Shadow::Calling(task, call) => (task, Some(call)),
         };
         match self.stop_of(&task) {
+            // The stop was asked for to end its call.
+            Ok(Event::Stop(libc::SIGTRAP))
+                if thread.settling
+                    && let Some(call) = call =>
+            {
+                Halted::Otherwise(self.interrupted(thread, task.stopped(), call))
+            }
             Ok(event @ Event::Stop(_)) => {
                 thread.roused = false;
                 let task = task.stopped();
@@ -177,17 +196,26 @@ fn reluctance(state: &Shadow) -> Option<u8> {
     }
 }
 
-/// The thread gets its registers and mask back, so that the kernel restarts the call that was interrupted.
+/// The thread gets its registers and mask back, so that the kernel restarts the call that was interrupted; also if the
+/// work has failed, unless the thread is gone or did not come back from it. Then its next stop is an event.
 fn borrowed<E: From<TraceError>>(
     task: Stopped,
     work: impl FnOnce(Stopped) -> Result<Stopped, E>,
-) -> Result<Stopped, E> {
-    let registers = task.registers()?;
-    let mask = task.mask()?;
-    let task = work(task)?;
-    task.set_mask(mask)?;
-    task.set_registers(&without_leak(registers))?;
-    Ok(task)
+) -> (Option<Stopped>, Result<(), E>) {
+    let tid = task.tid();
+    let (registers, mask) = match task.registers().and_then(|registers| Ok((registers, task.mask()?))) {
+        Ok(before) => before,
+        Err(error) => return (None, Err(error.into())),
+    };
+    let (task, done) = match work(task) {
+        Ok(task) => (task, Ok(())),
+        Err(error) => (Running::attached(tid).stopped(), Err(error)),
+    };
+    let given_back = task.set_mask(mask).and_then(|()| task.set_registers(&without_leak(registers)));
+    match given_back {
+        Ok(()) => (Some(task), done),
+        Err(error) => (None, done.and(Err(error.into()))),
+    }
 }
 
 /// A thread that is busy with one thing after the other is asked again so often.

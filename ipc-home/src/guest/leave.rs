@@ -12,6 +12,7 @@ use migration::waits::Waits;
 
 use super::Guest;
 use super::calls::before_call;
+use super::signals::original;
 use super::state::{Again, InFlight, Kind, Standing, Waiting};
 use crate::protocol::FileClass;
 
@@ -169,6 +170,13 @@ impl Guest {
         seen.tid = tid;
         seen.calls = thread.seq - u64::from(thread.in_flight.is_some());
         seen.signals = thread.signals;
+        // What is still in its queue travels as home has told it. The move may yet be called off, so both are kept.
+        for queued in &mut seen.pending {
+            let info = <[u8; 128]>::try_from(queued.as_slice()).ok().map(SigInfo);
+            if let Some(told) = info.and_then(|info| original(&self.signals, &info).copied()) {
+                *queued = told.0.to_vec();
+            }
+        }
         if let Some(again) = thread.again {
             (seen.rest, seen.moved) = (again.rest, again.moved);
         }
@@ -235,8 +243,11 @@ fn backed_up(
         }
         Event::Signal(_) => {
             let info = task.signal_info()?;
-            let original = if info.code() == libc::SI_QUEUE { signals.remove(&info.value()) } else { None };
-            Ok((task, Some(original.unwrap_or(info))))
+            let told = original(signals, &info).copied();
+            if told.is_some() {
+                signals.remove(&info.value());
+            }
+            Ok((task, Some(told.unwrap_or(info))))
         }
         _ => Ok((task, None)),
     }

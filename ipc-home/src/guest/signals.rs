@@ -1,5 +1,7 @@
 //! Signals at the guest: those from home get their true form, faults are the body's own.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use migration::sys::ptrace::{NO_CALL, RESTART_ALWAYS, Registers, Resume, SigInfo};
 use migration::sys::wait::Event;
@@ -48,11 +50,12 @@ impl Guest {
     /// A signal is about to be delivered to a body thread.
     pub(super) fn deliver(&mut self, tid: u32, task: Stopped, number: i32) -> Standing {
         if let Ok(info) = task.signal_info()
-            && info.code() == libc::SI_QUEUE
-            && let Some(original) = self.signals.remove(&info.value())
-            && task.set_signal_info(&original).is_err()
+            && let Some(original) = original(&self.signals, &info).copied()
         {
-            return Standing::Lost;
+            self.signals.remove(&info.value());
+            if task.set_signal_info(&original).is_err() {
+                return Standing::Lost;
+            }
         }
         self.settle(tid, task, number)
     }
@@ -136,6 +139,13 @@ impl Guest {
         }
         running(task.resume(Resume::Cont, 0))
     }
+}
+
+/// What home told of a signal that the warden has queued, if it is one: the warden is in no namespace that bodies see.
+pub(super) fn original<'a>(signals: &'a HashMap<i32, SigInfo>, queued: &SigInfo) -> Option<&'a SigInfo> {
+    let is_ours = queued.code() == libc::SI_QUEUE && queued.sender() == 0;
+    let told = is_ours.then(|| signals.get(&queued.value())).flatten()?;
+    (told.signo() == queued.signo()).then_some(told)
 }
 
 /// A thread that stands before the `syscall` instruction of a call, as it stands in the call when it has to issue it

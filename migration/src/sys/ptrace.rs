@@ -80,6 +80,12 @@ impl SigInfo {
         self.signo() == libc::SIGTRAP && self.code() == TRAP_TRACE
     }
 
+    /// The sender, for signals that have one; 0 if it is in a pid namespace that the receiver does not see.
+    #[must_use]
+    pub fn sender(&self) -> i32 {
+        self.word(16)
+    }
+
     /// The payload of a queued signal (`si_value` as an integer, at offset 24 on x86_64).
     #[must_use]
     pub fn value(&self) -> i32 {

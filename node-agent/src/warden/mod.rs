@@ -19,8 +19,9 @@
 //! | guest warden | `recvmmsg` 3, packet and message 7, answer 2, sleep 3 | 15 |
 //!
 //! The two `sendmsg` deliver to the peer's socket on the loopback. What is in user mode, 40 % of all, has no hot spot.
-//! To spin up to 10 us for the end of a call instead of sleeping was tried there and gained nothing; on idle processors
-//! it was not measured.
+//! On idle processors a call takes 145 us, most of it to wake one sleeping processor after the other, and 57 us since
+//! wardens stay awake between calls (`alert`); a message there and back over TCP takes 20 us if the scheduler
+//! happens to put both ends on one processor, and 50 to 60 us if not.
 
 pub mod control;
 

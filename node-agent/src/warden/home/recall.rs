@@ -153,6 +153,9 @@ impl HomeWarden {
             }
             Ok(task)
         });
+        if still && let Some(deputy) = &mut self.deputy {
+            deputy.was_cleared(pid);
+        }
         let result = match result {
             Err(reason) if !still && self.has_ended(pid) => {
                 tracing::debug!(pid, reason, "what has ended needs no memory");
