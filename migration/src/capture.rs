@@ -166,7 +166,7 @@ fn thread_image(
     let mut registers = task.registers()?;
     let rseq = ptrace::rseq_area(tid).unwrap_or_default();
     leave_critical_section(&mut registers, rseq, memory);
-    let pending = signal.filter(|info| !is_fault(info)).map(|info| info.0.to_vec()).into_iter().collect();
+    let pending = signal.filter(|info| !info.is_fault()).map(|info| info.0.to_vec()).into_iter().collect();
     Ok(ThreadImage {
         tid,
         registers,
@@ -177,12 +177,6 @@ fn thread_image(
         pending,
         ..ThreadImage::default()
     })
-}
-
-/// A fault is raised again by the instruction that caused it.
-fn is_fault(info: &SigInfo) -> bool {
-    info.code() > 0
-        && matches!(info.signo(), libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP)
 }
 
 /// Makes the registers say in a portable way that a call was interrupted: restart blocks (-516) are kept by the

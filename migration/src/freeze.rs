@@ -75,12 +75,15 @@ impl Frozen {
         Err(FreezeError::Restless(pid))
     }
 
-    /// Lets every thread go, untraced, with the signal that was on its way.
+    /// Lets every thread go, untraced, with the signal that was on its way; what an instruction has raised it will raise
+    /// again.
     pub fn thaw(self) {
         for thread in self.threads {
             // A thread that has died needs no letting go.
             let _ = hide_interruption(&thread.task);
-            let _ = thread.task.detach(thread.signal.map_or(0, |info| info.signo()));
+            let _ = thread
+                .task
+                .detach(thread.signal.filter(|info| !info.is_fault()).map_or(0, |info| info.signo()));
         }
     }
 

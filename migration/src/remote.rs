@@ -10,8 +10,8 @@ use crate::tracee::{Stopped, TraceError, Waiter};
 
 /// A stopped thread in which calls can be executed.
 ///
-/// Signals stay queued meanwhile (its mask is full), but for SIGSTOP, which no mask holds back: it is sent again when
-/// the thread is given back. Whoever waits for the stop of a process would else wait for good. Only calls that return
+/// Signals stay queued meanwhile (its mask is full), but for SIGSTOP, which no mask holds back, and SIGTRAP, by which a
+/// call ends: they are sent again when the thread is given back. Whoever waits for the stop of a process would else wait for good. Only calls that return
 /// at once may be made: the tracing thread waits for them. Dropping it without [`Remote::leave`] is for threads that
 /// will never run their own code again.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct Remote<'w> {
     heal_at: Option<u64>,
     registers: Registers,
     mask: u64,
-    /// A SIGSTOP came meanwhile.
-    owes_stop: Cell<bool>,
+    /// Signals that came meanwhile although they were not wanted, bit n-1 for signal n.
+    owed: Cell<u64>,
 }
 
 impl<'w> Remote<'w> {
@@ -41,8 +41,8 @@ impl<'w> Remote<'w> {
         task.set_registers(&Registers { rip: area.heal_at(), orig_rax: NO_CALL, ..registers })?;
         task.set_mask(ALL_SIGNALS)?;
         let heal_at = Some(area.heal_at());
-        let (task, landing, owes_stop) = (Some(task), area.landing(), Cell::new(false));
-        Ok(Remote { waiter, task, landing, heal_at, registers, mask, owes_stop })
+        let (task, landing, owed) = (Some(task), area.landing(), Cell::new(0));
+        Ok(Remote { waiter, task, landing, heal_at, registers, mask, owed })
     }
 
     /// Borrows a thread of a process that cannot live without us: a deputy, or a body that is being built.
@@ -64,9 +64,11 @@ impl<'w> Remote<'w> {
     fn landing(waiter: &'w Waiter, task: Stopped, landing: Landing) -> Result<Remote<'w>, TraceError> {
         let registers = task.registers()?;
         let mask = task.mask()?;
-        task.set_mask(ALL_SIGNALS)?;
-        let (task, owes_stop) = (Some(task), Cell::new(false));
-        Ok(Remote { waiter, task, landing, heal_at: None, registers, mask, owes_stop })
+        // A trap that is blocked when it comes takes the program's handler for it away (measured).
+        let closed = if let Landing::Trap(_) = landing { ALL_SIGNALS & !TRAP_BIT } else { ALL_SIGNALS };
+        task.set_mask(closed)?;
+        let (task, owed) = (Some(task), Cell::new(0));
+        Ok(Remote { waiter, task, landing, heal_at: None, registers, mask, owed })
     }
 
     /// The thread's id here.
@@ -132,7 +134,7 @@ impl<'w> Remote<'w> {
         }
         task.set_mask(self.mask)?;
         task.set_registers(&self.registers)?;
-        self.stop_again(&task);
+        self.send_again(&task);
         Ok(task)
     }
 
@@ -142,14 +144,17 @@ impl<'w> Remote<'w> {
     /// When a call before this one lost it.
     pub fn release(mut self) -> Result<Stopped, TraceError> {
         let task = self.task.take().ok_or(TraceError::Died(0))?;
-        self.stop_again(&task);
+        self.send_again(&task);
         Ok(task)
     }
 
-    fn stop_again(&self, task: &Stopped) {
-        if self.owes_stop.take() {
-            // A thread that is gone needs no stop.
-            let _ = signal::tkill(task.tid(), libc::SIGSTOP);
+    fn send_again(&self, task: &Stopped) {
+        let owed = self.owed.take();
+        for (number, bit) in [(libc::SIGSTOP, STOP_BIT), (libc::SIGTRAP, TRAP_BIT)] {
+            if owed & bit != 0 {
+                // A thread that is gone needs none.
+                let _ = signal::tkill(task.tid(), number);
+            }
         }
     }
 
@@ -169,14 +174,22 @@ impl<'w> Remote<'w> {
                 // Another thread has started a new program, which has this one's id.
                 return Err(self.waiter.keep(stopped.tid(), event));
             }
-            if event == Event::Signal(libc::SIGSTOP) {
-                self.owes_stop.set(true);
+            match event {
+                Event::Signal(libc::SIGSTOP) => self.owed.set(self.owed.get() | STOP_BIT),
+                // The kernel's own are of `int3`; anybody else's is the program's.
+                Event::Signal(libc::SIGTRAP) if stopped.signal_info()?.code() <= 0 => {
+                    self.owed.set(self.owed.get() | TRAP_BIT);
+                }
+                _ => {}
             }
             // A stop that was asked for before, or a group-stop: the call goes on all the same.
             task = stopped.resume(how, 0)?;
         }
     }
 }
+
+const STOP_BIT: u64 = 1 << (libc::SIGSTOP - 1);
+const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 
 /// Every signal blocked; the kernel leaves SIGKILL and SIGSTOP out of it.
 pub const ALL_SIGNALS: u64 = u64::MAX;

@@ -287,6 +287,30 @@ impl Waiter {
         Ok(event)
     }
 
+    /// The next event of a running task if it comes within so short a time that it is not worth to sleep.
+    ///
+    /// # Errors
+    /// When it dies.
+    pub fn at_once(&self, task: &Running, limit: Duration) -> Result<Option<Event>, TraceError> {
+        let (tid, began) = (task.tid(), Instant::now());
+        loop {
+            match wait::one(tid) {
+                Ok(Some(event)) if event.is_end() => return Err(self.keep(tid, event)),
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) if began.elapsed() > limit => return Ok(None),
+                Ok(None) => std::thread::yield_now(),
+                Err(Errno(libc::ECHILD)) => return Err(TraceError::Died(tid)),
+                Err(errno) => return Err(TraceError::new("waiting", tid, errno)),
+            }
+        }
+    }
+
+    /// Whether something of this task is kept that it did not stop for to us: its end, or a new program.
+    #[must_use]
+    pub fn has_kept(&self, tid: u32) -> bool {
+        self.kept.borrow().iter().any(|(kept, _)| *kept == tid)
+    }
+
     /// Keeps what ends a task, for whoever looks at everything.
     pub(crate) fn keep(&self, tid: u32, event: Event) -> TraceError {
         self.kept.borrow_mut().push_back((tid, event));

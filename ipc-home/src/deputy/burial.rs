@@ -66,14 +66,17 @@ impl Deputy {
             }
             _ => false,
         };
-        let home = self.processes.get_mut(&pid)?;
-        home.burial.tried(done);
-        Some(home.burial.due)
+        if let Some(home) = self.processes.get_mut(&pid) {
+            home.burial.tried(done);
+        }
+        let open = self.processes.values().filter(|home| !home.burial.is_over());
+        open.map(|home| home.burial.due).min()
     }
 
     /// The thread to use, and whether it has no work.
     fn gravedigger(&self, pid: u32) -> Option<(u32, bool)> {
-        let own = self.threads.iter().filter(|(_, thread)| thread.pid == pid);
+        // One that job control keeps is left alone.
+        let own = self.threads.iter().filter(|(_, thread)| thread.pid == pid && !thread.job_stopped);
         let able = own.filter_map(|(tid, thread)| match &thread.state {
             Shadow::Parked(_) | Shadow::Dozing(_) => Some((*tid, true)),
             Shadow::Calling(_, call) if waits_for_nothing_else(call.nr) && sleeps(pid, *tid) => {

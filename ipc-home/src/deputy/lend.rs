@@ -1,9 +1,9 @@
 //! Lending a stopped shadow thread to whoever changes the mappings of its process.
 
 use migration::landing::without_leak;
-use migration::sys::ptrace::Resume;
+use migration::sys::ptrace::{self, Resume};
 use migration::sys::wait::Event;
-use migration::tracee::{Running, Stopped, TraceError};
+use migration::tracee::{Running, Stopped, TraceError, Waiter};
 
 use super::Deputy;
 use super::state::{Call, Shadow, Thread};
@@ -59,7 +59,11 @@ impl Deputy {
         work: impl FnOnce(Stopped) -> Result<Stopped, E>,
     ) -> Result<(), E> {
         let tid = task.tid();
-        let (task, done) = borrowed(task, work);
+        let (task, done) = borrowed(&self.waiter, task, work);
+        if thread.job_stopped || (thread.settling && call.is_some()) {
+            // The stop that it stood in is over: the kernel says it again. A thread that is gone needs none.
+            let _ = ptrace::interrupt(tid);
+        }
         thread.state = match (task, call) {
             (None, _) => Shadow::Lost,
             (Some(task), None) => thread.park(task),
@@ -199,6 +203,7 @@ fn reluctance(state: &Shadow) -> Option<u8> {
 /// The thread gets its registers and mask back, so that the kernel restarts the call that was interrupted; also if the
 /// work has failed, unless the thread is gone or did not come back from it. Then its next stop is an event.
 fn borrowed<E: From<TraceError>>(
+    waiter: &Waiter,
     task: Stopped,
     work: impl FnOnce(Stopped) -> Result<Stopped, E>,
 ) -> (Option<Stopped>, Result<(), E>) {
@@ -209,6 +214,8 @@ fn borrowed<E: From<TraceError>>(
     };
     let (task, done) = match work(task) {
         Ok(task) => (task, Ok(())),
+        // It may be a new program by now, whose registers are its own.
+        Err(error) if waiter.has_kept(tid) => return (None, Err(error)),
         Err(error) => (Running::attached(tid).stopped(), Err(error)),
     };
     let given_back = task.set_mask(mask).and_then(|()| task.set_registers(&without_leak(registers)));

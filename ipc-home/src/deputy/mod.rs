@@ -27,6 +27,7 @@ mod signals;
 mod slots;
 mod state;
 
+pub use doze::DOZE_AFTER;
 pub use state::{Effect, Home, Shadow};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};

@@ -10,10 +10,10 @@ use migration::sys::wait::Event;
 use migration::tracee::{Running, Stopped, TraceError};
 use migration::waits::Waits;
 
-use super::Guest;
 use super::calls::before_call;
 use super::signals::original;
 use super::state::{Again, InFlight, Kind, Standing, Waiting};
+use super::{Guest, running};
 use crate::protocol::FileClass;
 
 impl Guest {
@@ -196,7 +196,8 @@ impl Guest {
                 let _ = stay_interrupted(task);
             }
         }
-        self.start();
+        // The kernel says anew which of them job control keeps.
+        self.start_with(|task| running(task.resume_to_stop()));
     }
 }
 

@@ -135,15 +135,23 @@ impl Guest {
 
     /// Lets every thread that stands still run.
     pub fn start(&mut self) {
+        self.start_with(|task| running(task.resume(Resume::Cont, 0)));
+    }
+
+    fn start_with(&mut self, resume: impl Fn(Stopped) -> Standing) {
         let tids: Vec<u32> = self.threads.keys().copied().collect();
         for tid in tids {
             let Some(thread) = self.threads.get_mut(&tid) else { continue };
             if matches!(thread.standing, Standing::Still(_))
                 && let Standing::Still(task) = std::mem::replace(&mut thread.standing, Standing::Lost)
             {
-                let standing = match thread.held_signal.take() {
-                    Some(info) => self.settle(tid, task, info.signo()),
-                    None => running(task.resume(Resume::Cont, 0)),
+                let standing = match thread.held_signal.take().filter(|info| !info.is_fault()) {
+                    Some(info) => {
+                        // It may stand at another stop by now, which says nothing of the signal.
+                        let _ = task.set_signal_info(&info);
+                        self.settle(tid, task, info.signo())
+                    }
+                    None => resume(task),
                 };
                 self.stand(tid, standing);
             }

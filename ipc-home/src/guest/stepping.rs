@@ -8,8 +8,8 @@ use migration::sys::signal;
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
 
+use super::Guest;
 use super::state::Standing;
-use super::{Guest, running};
 
 /// What is to be done when the thread is out.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(super) struct Stepping {
     /// Its own mask.
     mask: u64,
     began: Instant,
+    steps: u32,
     /// Job control has stopped it meanwhile.
     was_stopped: bool,
 }
@@ -52,70 +53,105 @@ impl Guest {
             let signal = if let Event::Signal(_) = event { Some(task.signal_info()?) } else { None };
             let mask = task.mask()?;
             task.set_mask(!FAULTS)?;
-            Ok(Stepping { event, signal, mask, began: Instant::now(), was_stopped: false })
+            Ok(Stepping { event, signal, mask, began: Instant::now(), steps: 0, was_stopped: false })
         };
-        begun().map_or(Standing::Lost, |stepping| step(task, stepping, 0))
+        begun().map_or(Standing::Lost, |stepping| self.step(tid, task, stepping, 0))
     }
 
     /// It has made a step, or something came in between.
-    pub(super) fn stepped(&mut self, tid: u32, task: Stopped, event: Event, mut on: Stepping) -> Standing {
+    pub(super) fn stepped(&mut self, tid: u32, task: Stopped, event: Event, on: Stepping) -> Standing {
+        match self.look(tid, &task, event, on) {
+            Next::Step(on, signal) => self.step(tid, task, on, signal),
+            Next::Out(on, later) => self.out(tid, task, on, later),
+        }
+    }
+
+    /// One step after the other, as long as they take a moment only: between two of them the kernel may set its clocks,
+    /// and whoever reads a clock then begins anew. A step that has to wait for a page ends with an event.
+    fn step(&mut self, tid: u32, mut task: Stopped, mut on: Stepping, mut signal: i32) -> Standing {
+        loop {
+            let Ok(running) = task.resume(Resume::Step, signal) else { return Standing::Lost };
+            let event = match self.waiter.at_once(&running, STEP_TIME) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Standing::Stepping(running, Box::new(on)),
+                Err(_) => return Standing::Lost,
+            };
+            task = running.stopped();
+            (on, signal) = match self.look(tid, &task, event, on) {
+                Next::Step(on, signal) => (on, signal),
+                Next::Out(on, later) => return self.out(tid, task, on, later),
+            };
+        }
+    }
+
+    fn look(&self, tid: u32, task: &Stopped, event: Event, mut on: Stepping) -> Next {
         match event {
             Event::Signal(libc::SIGTRAP) if task.signal_info().is_ok_and(|info| info.is_step()) => {}
-            Event::Signal(libc::SIGSTOP) => return step(task, on, libc::SIGSTOP),
+            Event::Signal(libc::SIGSTOP) => return Next::Step(on, libc::SIGSTOP),
             // Its own fault, or a SIGTRAP of its program: that comes first.
-            Event::Signal(_) => return self.out(tid, task, Stepping { event, ..on }, on.signal),
+            Event::Signal(_) => {
+                let later = on.signal.take();
+                return Next::Out(Stepping { event, ..on }, later);
+            }
             // The step may have been made already and its trap be queued: it is reported next, and no more is executed.
             Event::Stop(number) => {
                 on.was_stopped |= number != libc::SIGTRAP;
-                return step(task, on, 0);
+                return Next::Step(on, 0);
             }
-            _ => return step(task, on, 0),
+            _ => return Next::Step(on, 0),
         }
-        if on.began.elapsed() < LIMIT && self.is_inside(tid, &task) {
-            return step(task, on, 0);
-        }
-        let given_back = on.signal.as_ref().map_or(Ok(()), |info| task.set_signal_info(info));
-        if given_back.is_err() {
-            return Standing::Lost;
-        }
-        self.out(tid, task, on, None)
+        on.steps += 1;
+        let is_over = on.steps >= STEPS_MIN && on.began.elapsed() >= LIMIT;
+        if is_over || !self.is_inside(tid, task) { Next::Out(on, None) } else { Next::Step(on, 0) }
     }
 
     /// Deals with what stopped it; a signal that must come later is sent again.
-    fn out(&mut self, tid: u32, task: Stopped, on: Stepping, later: Option<SigInfo>) -> Standing {
-        if task.set_mask(on.mask).is_err() {
+    fn out(&mut self, tid: u32, task: Stopped, mut on: Stepping, later: Option<SigInfo>) -> Standing {
+        let own = on.signal.as_ref().map_or(Ok(()), |info| task.set_signal_info(info));
+        if own.and_then(|()| task.set_mask(on.mask)).is_err() {
             return Standing::Lost;
         }
         let outer = task.tid();
-        if on.was_stopped && !self.freezing {
-            // The kernel says anew whether it is to stand still. A thread that is gone needs neither.
-            let _ = ptrace::interrupt(outer);
-        }
         if let Some(info) = later {
             let process = self.process_of(tid).map_or(outer, |process| process.outer);
+            // A thread that is gone needs none.
             let _ = if info.code() == libc::SI_QUEUE {
                 signal::queue(process, outer, info.signo(), info.value())
             } else {
                 signal::tkill(outer, info.signo())
             };
         }
+        if let Event::Stop(_) = on.event {
+            on.was_stopped |= on.event != Event::Stop(libc::SIGTRAP);
+            on.event = Event::Stop(libc::SIGTRAP);
+        }
+        if on.was_stopped && !self.freezing {
+            // The kernel says anew whether it is to stand still.
+            let _ = ptrace::interrupt(outer);
+        }
         self.stopped(tid, task, on.event)
     }
 }
 
-fn step(task: Stopped, on: Stepping, signal: i32) -> Standing {
-    match running(task.resume(Resume::Step, signal)) {
-        Standing::Running(task) => Standing::Stepping(task, Box::new(on)),
-        other => other,
-    }
+/// How it goes on with a thread.
+enum Next {
+    /// Step, with this signal (0: none).
+    Step(Stepping, i32),
+    /// It is out, or must be taken as it is; with a signal that is to come later.
+    Out(Stepping, Option<SigInfo>),
 }
 
 fn is_from_kernel(info: SigInfo) -> bool {
     info.code() > 0
 }
 
-/// After that it is taken as it is: `getrandom` is in the vdso too, and has as much to do as it is asked for.
+/// After so many steps and so long it is taken as it is: `getrandom` is in the vdso too, and has as much to do as it is
+/// asked for. A clock takes less than a hundred.
+const STEPS_MIN: u32 = 500;
 const LIMIT: Duration = Duration::from_millis(50);
+
+/// A step takes some microseconds where a processor is free.
+const STEP_TIME: Duration = Duration::from_micros(200);
 
 /// Were one of these blocked when the kernel raises it, it would take the program's handler away.
 const FAULTS: u64 =

@@ -74,6 +74,13 @@ impl SigInfo {
         self.word(8)
     }
 
+    /// Whether an instruction has raised it, which raises it again when it is executed again.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        let by_instruction = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+        self.code() > 0 && by_instruction.contains(&self.signo())
+    }
+
     /// Whether it is the trap behind a single step.
     #[must_use]
     pub fn is_step(&self) -> bool {

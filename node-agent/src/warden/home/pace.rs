@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use ipc_home::deputy::DOZE_AFTER;
+
 use super::HomeWarden;
 use super::events::Event;
 
@@ -13,10 +15,17 @@ impl HomeWarden {
                 return Some(Event::Children);
             }
             // Not one timer for each event: a new one that is the next to end makes the event loop wake itself. What
-            // the timer was set for may be at work again when it ends; then the next one is set.
-            if self.doze.is_none() {
-                let idle = self.deputy.as_mut().and_then(|deputy| deputy.idle(Instant::now()));
+            // the timer was set for may be at work again when it ends; then the next one is set. A thread that has
+            // been parked since may not wait for a timer that was set for something later.
+            let now = Instant::now();
+            if self.doze.as_ref().is_none_or(|doze| doze.deadline().into_std() > now + DOZE_AFTER) {
+                let idle = self.deputy.as_mut().and_then(|deputy| deputy.idle(now));
                 self.doze = idle.map(|due| Box::pin(tokio::time::sleep_until(due.into())));
+                // Whoever was interrupted for it may have ended its call.
+                self.effects();
+                if self.waiter.has_missed() {
+                    continue;
+                }
             }
             let Some(doze) = &mut self.doze else { return self.alert.next(&mut self.inbox).await };
             tokio::select! {
