@@ -132,7 +132,7 @@ print(os.waitpid(pest, 0)[1], all(seen.values()))
 
 /// The compiler runs in the same process, before the program itself.
 fn java(_: &LabNode, length: Length) -> Scenario {
-    let program = Program::new("java").args(&["/tmp/Threads.java", length.of("30", "4500")]);
+    let program = Program::new("java").args(&["/tmp/Threads.java", length.of("30", "3000")]);
     with_file(program, "/tmp/Threads.java", include_bytes!("../../programs/Threads.java").to_vec())
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -22,8 +22,13 @@ use crate::api::{Greeting, Request, Response, VERSION};
 /// # Errors
 /// When another agent answers there, or the file cannot be made.
 pub(super) async fn bind(socket: &Path) -> Result<UnixListener, AgentError> {
-    if UnixStream::connect(socket).await.is_ok() {
-        return Err(AgentError::AlreadyServed { socket: socket.to_owned() });
+    // An agent that was killed is still connected to while the kernel takes it down.
+    let began = Instant::now();
+    while UnixStream::connect(socket).await.is_ok() {
+        if began.elapsed() > DYING_MAX {
+            return Err(AgentError::AlreadyServed { socket: socket.to_owned() });
+        }
+        sleep(DYING_LOOK).await;
     }
     let failed = |source| AgentError::Socket { socket: socket.to_owned(), source };
     match fs::remove_file(socket) {
@@ -116,6 +121,11 @@ impl Drop for Seat {
         }
     }
 }
+
+/// How long a killed agent may be on its way out; on a busy machine it needs some milliseconds.
+const DYING_MAX: Duration = Duration::from_secs(1);
+
+const DYING_LOOK: Duration = Duration::from_millis(20);
 
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 

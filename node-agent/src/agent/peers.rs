@@ -126,13 +126,14 @@ impl Peers {
 
     /// Notes the end of a connection; true if it was the one in use.
     pub(super) fn closed(&mut self, id: NodeId, serial: u64) -> bool {
+        let smaller = id < self.me;
         let peer = self.entry(id);
-        if peer.connection.as_ref().is_some_and(|line| line.serial == serial) {
-            peer.connection = None;
-            peer.dial_at = Instant::now();
-            return true;
-        }
-        false
+        let Some(line) = peer.connection.take_if(|line| line.serial == serial) else { return false };
+        // Were both to dial at once, each would close the other's connection, and again a millisecond later.
+        let first = if smaller { DIAL_LATER } else { Duration::ZERO };
+        let short_lived = line.since.elapsed() < DIALLED_AT_ONCE;
+        peer.dial_at = Instant::now() + first + if short_lived { DIAL_LATER } else { Duration::ZERO };
+        true
     }
 
     /// Notes that a node could not be reached; it is dialled again, less and less often. True if the reason is news.
