@@ -99,6 +99,8 @@ impl Frozen {
             match Running::seize(tid, 0).and_then(|task| task.interrupt().map(|()| task)) {
                 Ok(task) => seized.push(task),
                 Err(TraceError::Died(_)) => {}
+                // EPERM: the kernel attaches to no thread that is on its way out.
+                Err(_) if tid != pid && has_ended(pid, tid) => {}
                 Err(error) => {
                     self.take(seized, waiter);
                     return Err(FreezeError::Thread(pid, error));
@@ -158,6 +160,13 @@ fn outside(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, 
         task = stopped;
     }
     Ok((task, Event::Stop(libc::SIGTRAP)))
+}
+
+/// Whether a thread is a zombie, or gone.
+fn has_ended(pid: u32, tid: u32) -> bool {
+    let state = procfs::status_value(&format!("{pid}/task/{tid}"), "State");
+    state.is_ok_and(|state| state.starts_with(['Z', 'X']))
+        || !procfs::threads(pid).is_ok_and(|all| all.contains(&tid))
 }
 
 /// A call that ended early only because of the freeze goes on.
