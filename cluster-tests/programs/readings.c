@@ -1,7 +1,7 @@
 /* Reads the clocks by the vdso without pause, so that every stop and nearly every signal meets it between looking for
  * the page that has the time and reading it: no reading may be lost, go back, or belong to two machines.
  *
- * usage: readings [ROUNDS]
+ * usage: readings [MILLIONS]
  */
 #define _GNU_SOURCE
 #include <pthread.h>

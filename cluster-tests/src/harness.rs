@@ -49,10 +49,23 @@ impl Tests {
     /// Adds a test that runs on `ground`, as `GROUND::NAME`.
     #[must_use]
     pub fn on(self, ground: Ground, name: &str, run: impl FnOnce(Ground) + Send + 'static) -> Tests {
+        self.on_with(&[], ground, name, run)
+    }
+
+    /// The same for a test that needs these programs of this machine.
+    #[must_use]
+    pub fn on_with(
+        self,
+        programs: &[&str],
+        ground: Ground,
+        name: &str,
+        run: impl FnOnce(Ground) + Send + 'static,
+    ) -> Tests {
         if env::var(GROUND_SWITCH).is_ok_and(|only| only != ground.name()) {
             return self;
         }
-        self.add(format!("{}::{name}", ground.name()), is_possible(ground), move || run(ground))
+        let possible = is_possible(ground) && programs.iter().all(|program| is_installed(program));
+        self.add(format!("{}::{name}", ground.name()), possible, move || run(ground))
     }
 
     /// Runs what the command line asks for; to be returned from `main`.
@@ -78,6 +91,12 @@ fn is_possible(ground: Ground) -> bool {
             Ground::Namespaces => true,
             Ground::Containers => has_container_engine(),
         }
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    directories.into_iter().any(|directory| directory.join(program).is_file())
 }
 
 fn has_container_engine() -> bool {

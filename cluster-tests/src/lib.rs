@@ -9,3 +9,4 @@ pub mod check;
 pub mod harness;
 pub mod lab;
 pub mod programs;
+pub mod support;

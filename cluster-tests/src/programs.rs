@@ -116,6 +116,28 @@ impl GuestProgram {
     }
 }
 
+/// nginx's configuration for the files of `/tmp` at port 8000, with these lines in its `http` block. All that it writes
+/// is in `/tmp`, so that any user can run it.
+#[must_use]
+pub fn nginx_configuration(http: &str) -> String {
+    format!(
+        "\
+user root;
+pid /tmp/nginx.pid;
+events {{ worker_connections 100; }}
+http {{
+    {http}
+    client_body_temp_path /tmp/nginx-body;
+    proxy_temp_path /tmp/nginx-proxy;
+    fastcgi_temp_path /tmp/nginx-fastcgi;
+    uwsgi_temp_path /tmp/nginx-uwsgi;
+    scgi_temp_path /tmp/nginx-scgi;
+    server {{ listen 8000; root /tmp; }}
+}}
+"
+    )
+}
+
 /// A program that the benches run; it has no end of its own. What it measures is in its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BenchProgram {

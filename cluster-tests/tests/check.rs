@@ -71,6 +71,10 @@ fn a_failed_move_is_found() {
     let expect = Expect { moves_min: 1, ..left_alone(0) };
     let error = check(&lab, &shell("true").along(&[Stop::Node(2)], 1), expect).unwrap_err();
     assert!(matches!(error, CheckError::TooFewMoves { moves: 0, expected: 1 }), "{error}");
+
+    let expect = Expect { native_time_min: Duration::from_secs(60), ..left_alone(0) };
+    let error = check(&lab, &shell("true"), expect).unwrap_err();
+    assert!(matches!(error, CheckError::TooShort { .. }), "{error}");
 }
 
 fn a_hanging_program_is_found() {
@@ -110,5 +114,5 @@ fn shell(script: &str) -> Scenario {
 }
 
 fn left_alone(code: i32) -> Expect {
-    Expect { code, moves_min: 0, away_share_min: 0.0 }
+    Expect { code, native_time_min: Duration::ZERO, moves_min: 0, away_share_min: 0.0 }
 }

@@ -81,6 +81,27 @@ pub enum FromBody {
     },
 }
 
+impl FromBody {
+    /// The number of what is to be executed once, however often it is heard of.
+    #[must_use]
+    pub fn call(&self) -> Option<u64> {
+        match self {
+            FromBody::Call { seq, .. }
+            | FromBody::MapFile { seq, .. }
+            | FromBody::Birth { seq, .. }
+            | FromBody::Exec { seq, .. } => Some(*seq),
+            FromBody::Attach { .. }
+            | FromBody::Heard(_)
+            | FromBody::Mask(_)
+            | FromBody::Action(..)
+            | FromBody::ThreadExit(_)
+            | FromBody::ProcessExit(_)
+            | FromBody::ProcessKilled(_)
+            | FromBody::Settle { .. } => None,
+        }
+    }
+}
+
 /// How a call comes to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Issue {

@@ -164,9 +164,7 @@ fn outside(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, 
 
 /// Whether a thread is a zombie, or gone.
 fn has_ended(pid: u32, tid: u32) -> bool {
-    let state = procfs::status_value(&format!("{pid}/task/{tid}"), "State");
-    state.is_ok_and(|state| state.starts_with(['Z', 'X']))
-        || !procfs::threads(pid).is_ok_and(|all| all.contains(&tid))
+    procfs::state(&format!("{pid}/task/{tid}")).map_or(true, |state| matches!(state, 'Z' | 'X'))
 }
 
 /// A call that ended early only because of the freeze goes on.

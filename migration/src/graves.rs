@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::foothold::Foothold;
 use crate::image::Layout;
 use crate::layout::free_range_beside;
-use crate::remote::Remote;
+use crate::remote::{Remote, moving};
+use crate::staging;
 use crate::sys::Errno;
 use crate::tracee::TraceError;
 
@@ -36,7 +37,8 @@ impl Graves {
     pub(crate) fn beside(layout: &Layout, foothold: Foothold) -> Graves {
         let bytes = layout.vmas.iter().map(|vma| vma.end - vma.start).sum();
         let start = free_range_beside(layout, &foothold.range(), bytes);
-        let room = start.map(|start| start..start.saturating_add(bytes)).filter(|room| room.end <= ROOM_END);
+        let room =
+            start.map(|start| start..start.saturating_add(bytes)).filter(|room| room.end <= staging::FIRST);
         Graves { room: room.unwrap_or(0..0), ..Graves::default() }
     }
 
@@ -47,8 +49,7 @@ impl Graves {
             return unmap(remote, &from);
         }
         let grave = self.room.start..self.room.start + size;
-        let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
-        let moved = remote.call(libc::SYS_mremap, [from.start, size, size, flags, grave.start, 0])?;
+        let moved = remote.call(libc::SYS_mremap, moving(from.start, size, grave.start))?;
         if moved.is_err() {
             return unmap(remote, &from);
         }
@@ -114,9 +115,6 @@ fn unmap(remote: &mut Remote<'_>, range: &Range<u64>) -> Result<(), TraceError> 
 
 /// Less than this is given back in half a millisecond.
 const MOVED_BYTES_MIN: u64 = 6 << 20;
-
-/// Where the addresses begin at which memory on its way home is staged.
-const ROOM_END: u64 = 0x1400_0000_0000;
 
 /// Given back at a time: 0.1 ms where pages are.
 const PART_MIN: u64 = 1 << 20;

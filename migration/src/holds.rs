@@ -19,7 +19,7 @@ pub fn holds(pid: u32) -> io::Result<Vec<String>> {
         let name = tracer.parse().ok().and_then(|tracer| procfs::command(tracer).ok()).unwrap_or_default();
         holds.push(format!("it is traced by process {tracer} ({name}); let go of it there"));
     }
-    if procfs::status_value(&task, "State")?.starts_with('T') {
+    if procfs::state(&task)? == 'T' {
         holds.push(format!("it is stopped; let it go on first: kill -CONT {pid}"));
     }
     if procfs::status_value(&task, "Seccomp")? != "0" {
@@ -169,8 +169,11 @@ mod tests {
     #[test]
     fn a_parent_of_a_vfork_child_is_held() {
         // vfork(2) in perl would return into the parent's frames; clone(CLONE_VFORK) with memory of its own does not.
-        let mut parent =
-            perl("my $child = syscall(56, 0x4000 | 17, 0, 0, 0, 0); sleep 3 if $child == 0; sleep 60");
+        // The child dies with its parent (PR_SET_PDEATHSIG), also if that is dead by then.
+        let mut parent = perl(
+            "my $parent = $$; my $child = syscall(56, 0x4000 | 17, 0, 0, 0, 0);
+             if ($child == 0) { syscall(157, 1, 9, 0, 0, 0); exit if getppid() != $parent } sleep 60",
+        );
         held(&mut parent, "vfork");
     }
 }

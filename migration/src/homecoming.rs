@@ -13,8 +13,9 @@ use crate::procfs::{self, MapLine};
 use crate::relayout::{Held, plan};
 use crate::remote::Remote;
 use crate::staging::Staging;
-use crate::sys::ptrace::{NO_CALL, OPTIONS, Registers};
+use crate::sys::ptrace::OPTIONS;
 use crate::tracee::{Stopped, TraceError, Waiter};
+use crate::vdso::Vdso;
 use crate::vessel::{BuildError, drop_pages};
 
 /// Makes the deputy's mappings those of the body; its pages can be written afterwards. What was staged goes to its
@@ -117,7 +118,8 @@ fn leave_no_trace(
     waiter: &Waiter,
 ) -> Result<(), BuildError> {
     let Some(leader) = settled.first_mut() else { return Ok(()) };
-    let at = vdso_syscall(pid)?;
+    let missing = || io::Error::other("no syscall instruction in the vdso");
+    let at = Vdso::of(pid)?.syscall().ok_or_else(missing)?;
     let range = foothold.range();
     with(leader, |task| {
         // The registers may ask for a restart: leaving puts back exactly these.
@@ -137,26 +139,4 @@ fn with(
     let lent = std::mem::replace(task, crate::tracee::Running::attached(tid).stopped());
     *task = work(lent)?;
     Ok(())
-}
-
-fn vdso_syscall(pid: u32) -> io::Result<u64> {
-    let missing = || io::Error::other("no syscall instruction in the vdso");
-    let map = procfs::maps(pid)?.into_iter().find(|map| map.name == "[vdso]").ok_or_else(missing)?;
-    let mut code = vec![0; usize::try_from(map.end - map.start).unwrap_or(0)];
-    use std::os::unix::fs::FileExt;
-    OpenOptions::new().read(true).open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut code, map.start)?;
-    let at = code.windows(2).position(|pair| pair == [0x0f, 0x05]).ok_or_else(missing)?;
-    Ok(map.start + at as u64)
-}
-
-/// The registers of a thread whose call, still under way at home, must be issued again by itself.
-#[must_use]
-pub fn issued_again(registers: &Registers, nr: u64) -> Registers {
-    Registers { rax: (-513i64).cast_unsigned(), orig_rax: nr, ..*registers }
-}
-
-/// The registers of a thread whose call has ended with `result`.
-#[must_use]
-pub fn returned(registers: &Registers, result: i64) -> Registers {
-    Registers { rax: result.cast_unsigned(), orig_rax: NO_CALL, ..*registers }
 }

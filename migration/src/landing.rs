@@ -314,7 +314,8 @@ fn relative(code: &mut Vec<u8>, opcode: &[u8], target: usize) {
     code.extend_from_slice(&distance.to_le_bytes());
 }
 
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// The instruction.
+pub(crate) const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const INTERRUPTED: i64 = -(libc::EINTR as i64);
 const AREA_BYTES: u64 = AREA_LENGTH as u64;
 const AREA_LENGTH: usize = 512;

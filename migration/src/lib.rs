@@ -6,6 +6,7 @@ pub mod body;
 pub mod capture;
 pub mod cpu;
 pub mod deputize;
+pub mod digest;
 pub mod foothold;
 pub mod freeze;
 pub mod graves;

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use crate::image::{Backing, Layout, Vma};
 use crate::pages;
 use crate::procfs;
-use crate::remote::Remote;
+use crate::remote::{Remote, moving};
 use crate::sys::pagemap::{self, PRESENT, Query, SWAPPED, ZERO};
 use crate::vessel::{BuildError, advise, map};
 
@@ -51,10 +51,8 @@ fn make_anew(remote: &mut Remote<'_>, pid: u32, vma: &Vma) -> Result<(), BuildEr
             rest = behind;
         }
     }
-    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
-    let size = vma.len();
-    remote.must("moving mended memory", libc::SYS_mremap, [at, size, size, flags, vma.start, 0])?;
-    let args = [vma.start, size, u64::from(vma.protection), 0, 0, 0];
+    remote.must("moving mended memory", libc::SYS_mremap, moving(at, vma.len(), vma.start))?;
+    let args = [vma.start, vma.len(), u64::from(vma.protection), 0, 0, 0];
     remote.must("protecting", libc::SYS_mprotect, args)?;
     Ok(advise(remote, vma)?)
 }

@@ -34,9 +34,9 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Precopy {
     rounds: u32,
-    /// What the last look found.
-    before: Option<u64>,
-    /// Looks in a row that found hardly less than the one before.
+    /// The least that a look has found so far.
+    least: Option<u64>,
+    /// Looks in a row that found hardly less than that: garbage collectors dirty now more and now less.
     stuck: u32,
     bytes_per_second: Option<u64>,
 }
@@ -53,9 +53,9 @@ impl Precopy {
         match event {
             Event::Found(bytes) => {
                 let shrinks =
-                    self.before.is_none_or(|before| bytes.saturating_mul(5) < before.saturating_mul(4));
+                    self.least.is_none_or(|least| bytes.saturating_mul(5) < least.saturating_mul(4));
                 self.stuck = if shrinks { 0 } else { self.stuck + 1 };
-                self.before = Some(bytes);
+                self.least = Some(self.least.map_or(bytes, |least| least.min(bytes)));
                 if self.is_worth_it(bytes) {
                     self.rounds += 1;
                     Action::Send
@@ -131,6 +131,16 @@ mod tests {
         let (rounds, rest) = run(256 * MIB, 900 * MIB, 64 * MIB, 400 * MIB);
         assert!(rounds <= 4, "{rounds} rounds");
         assert_eq!(rest, 64 * MIB);
+    }
+
+    #[test]
+    fn a_program_that_dirties_now_more_and_now_less_is_frozen_as_soon() {
+        let mut precopy = Precopy::default();
+        for found in [100 * MIB, 60 * MIB, 80 * MIB] {
+            assert_eq!(precopy.step(Event::Found(found)), Action::Send);
+            precopy.step(Event::Placed(found, Duration::from_secs(1)));
+        }
+        assert_eq!(precopy.step(Event::Found(55 * MIB)), Action::Freeze);
     }
 
     #[test]

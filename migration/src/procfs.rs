@@ -109,6 +109,14 @@ pub fn status_value(task: &str, key: &str) -> io::Result<String> {
         .ok_or_else(bad)
 }
 
+/// The letter of `State` in `/proc/PID/status`: `S` sleeps, `T` is stopped, `Z` and `X` have ended.
+///
+/// # Errors
+/// As [`status_value`].
+pub fn state(task: &str) -> io::Result<char> {
+    status_value(task, "State")?.chars().next().ok_or_else(bad)
+}
+
 /// A signal set of `/proc/PID/status` (`SigBlk`, `SigCgt`, ...), bit n-1 for signal n.
 ///
 /// # Errors

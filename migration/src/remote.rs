@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use crate::landing::{HealingArea, Landing, TRAP_BYTES};
+use crate::sys::Errno;
 use crate::sys::ptrace::{NO_CALL, Registers, Resume};
+use crate::sys::signal::{self, bit};
 use crate::sys::wait::Event;
-use crate::sys::{Errno, signal};
 use crate::tracee::{Stopped, TraceError, Waiter};
 
 /// A stopped thread in which calls can be executed.
@@ -65,7 +66,8 @@ impl<'w> Remote<'w> {
         let registers = task.registers()?;
         let mask = task.mask()?;
         // A trap that is blocked when it comes takes the program's handler for it away (measured).
-        let closed = if let Landing::Trap(_) = landing { ALL_SIGNALS & !TRAP_BIT } else { ALL_SIGNALS };
+        let closed =
+            if let Landing::Trap(_) = landing { ALL_SIGNALS & !bit(libc::SIGTRAP) } else { ALL_SIGNALS };
         task.set_mask(closed)?;
         let (task, owed) = (Some(task), Cell::new(0));
         Ok(Remote { waiter, task, landing, heal_at: None, registers, mask, owed })
@@ -150,8 +152,8 @@ impl<'w> Remote<'w> {
 
     fn send_again(&self, task: &Stopped) {
         let owed = self.owed.take();
-        for (number, bit) in [(libc::SIGSTOP, STOP_BIT), (libc::SIGTRAP, TRAP_BIT)] {
-            if owed & bit != 0 {
+        for number in [libc::SIGSTOP, libc::SIGTRAP] {
+            if owed & bit(number) != 0 {
                 // A thread that is gone needs none.
                 let _ = signal::tkill(task.tid(), number);
             }
@@ -175,10 +177,10 @@ impl<'w> Remote<'w> {
                 return Err(self.waiter.keep(stopped.tid(), event));
             }
             match event {
-                Event::Signal(libc::SIGSTOP) => self.owed.set(self.owed.get() | STOP_BIT),
+                Event::Signal(libc::SIGSTOP) => self.owed.set(self.owed.get() | bit(libc::SIGSTOP)),
                 // The kernel's own are of `int3`; anybody else's is the program's.
                 Event::Signal(libc::SIGTRAP) if stopped.signal_info()?.code() <= 0 => {
-                    self.owed.set(self.owed.get() | TRAP_BIT);
+                    self.owed.set(self.owed.get() | bit(libc::SIGTRAP));
                 }
                 _ => {}
             }
@@ -188,8 +190,11 @@ impl<'w> Remote<'w> {
     }
 }
 
-const STOP_BIT: u64 = 1 << (libc::SIGSTOP - 1);
-const TRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
-
 /// Every signal blocked; the kernel leaves SIGKILL and SIGSTOP out of it.
 pub const ALL_SIGNALS: u64 = u64::MAX;
+
+/// The arguments that have `mremap` move a whole mapping, over whatever is there.
+pub(crate) fn moving(from: u64, size: u64, to: u64) -> [u64; 6] {
+    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+    [from, size, size, flags, to, 0]
+}

@@ -13,7 +13,7 @@ use std::ops::Range;
 use rangemap::RangeSet;
 
 use crate::image::{Backing, Layout, Vma};
-use crate::remote::Remote;
+use crate::remote::{Remote, moving};
 use crate::tracee::TraceError;
 use crate::vessel::{advise, map};
 
@@ -75,10 +75,9 @@ impl Staging {
         let at = place(&range).filter(|_| vma.backing == Backing::Zero && self.staged.overlaps(&range));
         let Some(at) = at else { return map(remote, vma) };
         self.stage(remote, vma)?;
-        let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
         // Room that was made at different times is one mapping, unless the kernel had a reason against it.
         let (size, to) = (vma.len(), vma.start);
-        let moved = remote.call(libc::SYS_mremap, [at, size, size, flags, to, 0])?;
+        let moved = remote.call(libc::SYS_mremap, moving(at, size, to))?;
         if moved.is_err() {
             self.move_by_parts(remote, at, vma)?;
         }
@@ -90,10 +89,9 @@ impl Staging {
 
     /// Page by page in the worst case: nothing of it may be lost.
     fn move_by_parts(&self, remote: &mut Remote<'_>, at: u64, vma: &Vma) -> Result<(), TraceError> {
-        let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
         let mut parts = vec![(0, vma.len())];
         while let Some((offset, size)) = parts.pop() {
-            let args = [at + offset, size, size, flags, vma.start + offset, 0];
+            let args = moving(at + offset, size, vma.start + offset);
             if remote.call(libc::SYS_mremap, args)?.is_ok() {
                 continue;
             }
@@ -143,6 +141,8 @@ const LOW_END: u64 = 0x1000_0000_0000;
 const HIGH_START: u64 = 0x5500_0000_0000;
 /// Between both, beside the candidates for the foothold; a multiple of what a page middle directory spans.
 const UP: u64 = 0x1400_0000_0000;
+/// The lowest address at which anything is staged.
+pub(crate) const FIRST: u64 = UP;
 const DOWN: u64 = 0x3000_0000_0000;
 const PAGE: u64 = 4096;
 

@@ -144,7 +144,9 @@ impl Tracking {
             self.current.remove(range);
         }
         self.follow(layout);
-        self.watch_all(layout);
+        if phase == Phase::Running {
+            self.watch_all(layout);
+        }
         let mut changes = Changes::default();
         for vma in &layout.vmas {
             if phase == Phase::Running && vma.backing != Backing::Zero {
@@ -173,6 +175,13 @@ impl Tracking {
         for run in runs {
             self.there.insert(run.start..run.end());
             self.current.insert(run.start..run.end());
+        }
+    }
+
+    /// These pages did not arrive as they were sent. Unless they are sent again, the next look finds them.
+    pub fn damaged(&mut self, runs: &[Run]) {
+        for run in runs {
+            self.current.remove(run.start..run.end());
         }
     }
 
@@ -210,10 +219,9 @@ impl Tracking {
         special.push((ADDRESSES_END, ADDRESSES_END));
         special.sort_unstable();
         for (end, next) in special {
-            if start < end {
-                // A part without mappings is refused, and whatever is not watched is seen so by the look.
-                let _ = uffd::register(uffd.as_fd(), start, end - start, Watch::Writes);
-            }
+            let first = layout.vmas.partition_point(|vma| vma.start < start);
+            let behind = layout.vmas.partition_point(|vma| vma.start < end);
+            watch(uffd, start..end, layout.vmas.get(first..behind).unwrap_or_default());
             start = next;
         }
     }
@@ -282,6 +290,21 @@ impl Tracking {
             (Backing::Zero | Backing::Stack, _) => ZERO,
         };
         Query { inverted: foreign, mask: WRITTEN | foreign, any_of: PRESENT | SWAPPED, ..Query::default() }
+    }
+}
+
+/// Has a range watched that holds these mappings. A single one that nobody may ever write to, such as a shared one of a
+/// file opened for reading, has the kernel refuse the whole range (measured); then as many of the others as can be are.
+/// Whatever is not watched is seen so by the look.
+fn watch(uffd: &OwnedFd, range: Range<u64>, vmas: &[Vma]) {
+    let Range { start, end } = range;
+    if start >= end || uffd::register(uffd.as_fd(), start, end - start, Watch::Writes).is_ok() {
+        return;
+    }
+    let (left, right) = vmas.split_at(vmas.len() / 2);
+    if let (Some(_), Some(first)) = (left.first(), right.first()) {
+        watch(uffd, start..first.start, left);
+        watch(uffd, first.start..end, right);
     }
 }
 

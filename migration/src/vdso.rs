@@ -21,6 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use crate::image::SpecialVma;
+use crate::landing::SYSCALL;
 use crate::pages::PAGE_BYTES;
 use crate::procfs;
 use crate::sys::ptrace::Registers;
@@ -53,6 +54,13 @@ impl Vdso {
         let zeros = CODE.iter().rev().take_while(|byte| **byte == 0).count();
         let length = if start == 0 { 0 } else { CODE.len() - zeros };
         Vdso(start..start + length as u64)
+    }
+
+    /// Where a `syscall` instruction stands in it.
+    #[must_use]
+    pub fn syscall(&self) -> Option<u64> {
+        let at = CODE.windows(SYSCALL.len()).position(|bytes| bytes == SYSCALL)?;
+        (!self.0.is_empty()).then_some(self.0.start + at as u64)
     }
 
     /// Whether a thread with these registers is in the middle of it. One that makes a system call there is not: what
@@ -93,9 +101,6 @@ fn read_own() -> io::Result<Vec<u8>> {
 /// As `/proc/PID/maps` calls it.
 pub(crate) const NAME: &str = "[vdso]";
 
-/// The instruction.
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -106,7 +111,7 @@ mod tests {
     fn a_thread_is_inside_unless_it_makes_a_call() {
         let own = Vdso::of(std::process::id()).unwrap();
         let start = own.0.start;
-        let call = CODE.windows(2).position(|bytes| bytes == SYSCALL).unwrap() as u64;
+        let call = own.syscall().unwrap() - start;
         let standing = |rip, orig_rax| own.holds(&Registers { rip, orig_rax, ..Registers::default() });
         assert!(standing(start, NO_CALL));
         assert!(standing(own.0.end - 1, NO_CALL));

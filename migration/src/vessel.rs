@@ -14,7 +14,7 @@ use crate::mend;
 use crate::pages::Run;
 use crate::procfs;
 use crate::relayout::{Held, plan};
-use crate::remote::Remote;
+use crate::remote::{Remote, moving};
 use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers};
 use crate::sys::wait::Event;
 use crate::sys::{Errno, pidfd, spawn, uffd};
@@ -260,14 +260,11 @@ fn place_special(remote: &mut Remote<'_>, outer: u32, wanted: &[SpecialVma]) -> 
         moves.push((map.start, parked, special.start, size));
         parked += size;
     }
-    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
     for (from, between, _, size) in &moves {
-        let args = [*from, *size, *size, flags, *between, 0];
-        remote.must("moving the vdso", libc::SYS_mremap, args)?;
+        remote.must("moving the vdso", libc::SYS_mremap, moving(*from, *size, *between))?;
     }
     for (_, between, to, size) in &moves {
-        let args = [*between, *size, *size, flags, *to, 0];
-        remote.must("placing the vdso", libc::SYS_mremap, args)?;
+        remote.must("placing the vdso", libc::SYS_mremap, moving(*between, *size, *to))?;
     }
     Ok(())
 }

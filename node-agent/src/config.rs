@@ -222,6 +222,12 @@ pub const STATE_DIR: &str = "/var/lib/homing";
 /// Where sockets are unless a flag says otherwise.
 pub const RUN_DIR: &str = "/run/homing";
 
+/// Beside a home warden's socket, a file that says why its family was lost; the agent tells it and removes it.
+pub const LOST_FILE: &str = "lost";
+
+/// The lease of a family that is away, in seconds, unless something else is asked for.
+pub const LEASE_S: u32 = 120;
+
 /// The wardens' UDP ports unless a flag says otherwise.
 pub const WARDEN_PORTS: &str = "7750-8749";
 

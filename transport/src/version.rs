@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// A version of the protocol. A change that old peers would misread needs a new one.
+/// A version of the protocol. A change that old peers would misread needs a new one, from the first release on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum Version {

@@ -19,6 +19,8 @@ pub enum Stop {
 /// What a program's moves came to.
 #[derive(Clone, Debug)]
 pub struct Journey {
+    /// How long the program took when it was left alone.
+    pub native_time: Duration,
     /// Moves that were completed before the program ended.
     pub moves: usize,
     /// What `homing move` said of each, after the time since the program's start.
@@ -42,6 +44,7 @@ impl Journey {
     /// Of `part`, which is at home and not moved yet.
     pub(super) fn new(part: Part) -> Journey {
         Journey {
+            native_time: Duration::ZERO,
             moves: 0,
             diary: Vec::new(),
             stays: Vec::new(),

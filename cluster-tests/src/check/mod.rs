@@ -82,6 +82,8 @@ impl Scenario {
 pub struct Expect {
     /// The program's exit code, native and moved.
     pub code: i32,
+    /// How long it works natively.
+    pub native_time_min: Duration,
     /// Moves completed before the program ended.
     pub moves_min: usize,
     /// Part of its CPU time, as sampled before each move, that was spent away; 0 to 1.
@@ -94,10 +96,16 @@ pub struct Expect {
 /// [`CheckError`]: the first thing that was not as it must be.
 pub fn check(lab: &Lab, scenario: &Scenario, expect: Expect) -> Result<Journey, CheckError> {
     let home = lab.node(1);
+    let began = Instant::now();
     let (native, _) = run(lab, scenario, false)?;
+    let native_time = began.elapsed();
     right_code("native", &native, expect.code)?;
+    if native_time < expect.native_time_min {
+        return Err(CheckError::TooShort { time: native_time, expected: expect.native_time_min });
+    }
     let native_results = results(home, scenario)?;
-    let (moved, journey) = run(lab, scenario, true)?;
+    let (moved, mut journey) = run(lab, scenario, true)?;
+    journey.native_time = native_time;
     if let Some(difference) = Difference::between(&native.output, &moved.output) {
         return Err(CheckError::Output { code: moved.code, difference, errors: errors(&moved) });
     }
@@ -139,6 +147,8 @@ pub enum CheckError {
     Move { number: usize, to: String, code: i32, reason: String },
     #[error("a client was not served as it must be: {0}")]
     Load(String),
+    #[error("the native run took {time:?} only, not {expected:?}")]
+    TooShort { time: Duration, expected: Duration },
     #[error("only {moves} moves were completed before the program ended, not {expected}")]
     TooFewMoves { moves: usize, expected: usize },
     #[error("only {share:.2} of the CPU time was spent away, not {expected:.2}")]

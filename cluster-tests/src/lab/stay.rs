@@ -23,8 +23,8 @@ impl Stay {
     ///
     /// # Errors
     /// [`LabError::NotAway`] when there is no body of that number at `guest`, when the process at home holds more than
-    /// [`HOME_RESIDENT_KIB_MAX`] for longer than two seconds, or when for `patience` it does not stand still while a body that should compute
-    /// does so.
+    /// [`HOME_RESIDENT_KIB_MAX`] for longer than two seconds, or when for `patience` it does not stand still while a
+    /// body that should compute does so.
     pub fn prove(home: u32, guest: &LabNode, work: Work, patience: Duration) -> Result<Stay, LabError> {
         let not_away = |reason: String| LabError::NotAway { reason };
         let number = process::inner_pid(home);

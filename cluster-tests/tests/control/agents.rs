@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Ground, Lab, Program, Stay, User, Work, kill};
 use cluster_tests::programs::GuestProgram;
+use cluster_tests::support::{PATIENCE, cluster, migrate, wait_for};
 use tempfile::TempDir;
 
-use crate::support::{PATIENCE, cluster, migrate, wait_for};
 use crate::work::Worker;
 
 pub(crate) fn agents_may_die_while_families_are_away(ground: Ground) {

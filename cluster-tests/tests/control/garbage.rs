@@ -5,8 +5,8 @@ use std::fs;
 use std::net::UdpSocket;
 
 use cluster_tests::lab::{Ground, LabNode, User};
+use cluster_tests::support::{cluster, migrate};
 
-use crate::support::{cluster, migrate};
 use crate::work::Worker;
 
 pub(crate) fn garbage_on_the_ports_harms_nobody() {

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use cluster_tests::lab::{Work, homing};
+use cluster_tests::support::{PATIENCE, is_full, wait_for};
 
 use crate::session::Session;
-use crate::support::{PATIENCE, is_full, wait_for};
 
 /// Computes and makes no call.
 const SPIN: &str = "perl -e '1 while 1'";
@@ -14,7 +14,7 @@ const SPIN: &str = "perl -e '1 while 1'";
 const SLEEP: &str = "sleep 1000";
 
 /// Is in one call nearly all the time; in front, it tells when it was stopped.
-const WAIT: &str = r#"perl -MPOSIX -e '$SIG{CONT} = sub { print "goes on\n" if tcgetpgrp(0) == getpgrp }; $| = 1; print "up\n"; sleep 1000 while 1'"#;
+const WAIT: &str = r#"perl -MPOSIX -e '$SIG{CONT} = sub { print "goes on\n" if tcgetpgrp(0) == getpgrp }; $| = 1; print "up\n"; sleep 1 while 1'"#;
 
 pub(crate) fn keys_and_signals_end_a_job(session: &mut Session<'_>) {
     session.run("ulimit -c 0; trap -p");

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Finished, Ground, Lab, LabNode, Program, User, homing, kill, resume, suspend};
+use cluster_tests::support::{PATIENCE, cluster, is_full, migrate, nobody_is_away, wait_for};
 
 use crate::agents::place;
-use crate::support::{PATIENCE, cluster, is_full, migrate, wait_for};
 use crate::work::Worker;
 
 /// A way of moving, and who is killed on it. What keeps the family while it is away is not among them: its death is
@@ -57,9 +57,7 @@ pub(crate) fn a_kill_before_commit_harms_nothing() {
         worker.wait_for_more();
     }
     go(&lab, &worker, "home");
-    wait_for("the end of what is left at the guests", || {
-        lab.nodes().iter().all(|node| node.bodies().unwrap().is_empty() && node.guest_wardens().is_empty())
-    });
+    wait_for("the end of what is left at the guests", || nobody_is_away(&lab));
     println!("{} lines are those of the native run", worker.finish());
 }
 
@@ -108,6 +106,12 @@ fn strike(lab: &Lab, worker: &Worker<'_>, attack: Attack, after: Duration) -> bo
     });
     let (at, _) = at.unwrap();
     assert!(places.contains(&at.as_str()), "it is at {at}");
+    if matches!(attack.victim, Victim::HomeWarden) && finished.code == 0 {
+        // Whoever only asks may find the new warden first, which then leaves for the next one: that was met.
+        assert_eq!(at, places[1]);
+        assert!(home.home_wardens().iter().all(|warden| Some(*warden) != struck));
+        return false;
+    }
     if !matches!(attack.victim, Victim::Agent(_)) {
         assert_eq!((at.as_str(), finished.code), (places[0], 1), "{}", said(&finished));
     }

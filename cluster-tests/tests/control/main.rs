@@ -11,7 +11,6 @@ mod jobs;
 mod kills;
 mod refusals;
 mod session;
-mod support;
 mod traffic;
 mod windows;
 mod work;
@@ -19,24 +18,24 @@ mod work;
 use std::process::ExitCode;
 
 use cluster_tests::harness::Tests;
+use cluster_tests::support::on_grounds;
 use session::same_as_native;
 
 fn main() -> ExitCode {
-    let tests = support::on_grounds(
+    let tests = on_grounds(
         Tests::new(),
+        &[],
         "a_connection_from_outside_outlives_ten_moves",
         traffic::a_connection_from_outside_outlives_ten_moves,
     );
-    let tests = support::on_grounds(
+    let tests = on_grounds(
         tests,
+        &[],
         "agents_may_die_while_families_are_away",
         agents::agents_may_die_while_families_are_away,
     );
-    let tests = support::on_grounds(
-        tests,
-        "a_target_that_refuses_says_why",
-        refusals::a_target_that_refuses_says_why,
-    );
+    let tests =
+        on_grounds(tests, &[], "a_target_that_refuses_says_why", refusals::a_target_that_refuses_says_why);
     tests
         .on_namespaces("home_is_not_in_the_path_of_a_hop", traffic::home_is_not_in_the_path_of_a_hop)
         .on_namespaces("keys_and_signals_end_a_job", || same_as_native(jobs::keys_and_signals_end_a_job))

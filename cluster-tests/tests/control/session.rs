@@ -4,8 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Ground, Lab, Part, Program, Stay, Terminal, User, Work};
-
-use crate::support::{PATIENCE, cluster, migrate, wait_for};
+use cluster_tests::support::{PATIENCE, cluster, migrate, wait_for};
 
 /// Plays `scenario` once with all jobs at home and once with all of them away: what is seen must be the same.
 pub(crate) fn same_as_native(scenario: fn(&mut Session<'_>)) {

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use cluster_tests::lab::{Ground, LabNode, Program, Stay, Work};
 use cluster_tests::programs::GuestProgram;
+use cluster_tests::support::{PATIENCE, cluster, is_full, migrate, wait_for};
 use ring::digest::{Context, SHA256};
 use tempfile::TempDir;
-
-use crate::support::{PATIENCE, cluster, is_full, migrate, wait_for};
 
 /// Sends everything back, and says in the end how much came and what its checksum was.
 const SERVER: &str = r#"

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use cluster_tests::lab::{Ground, Lab, User, kill};
+use cluster_tests::lab::{Ground, User};
+use cluster_tests::support::{cluster, is_full, nobody_is_away, restart, wait_for};
 
 use crate::agents::place;
 use crate::kills::go;
-use crate::support::{cluster, is_full, wait_for};
 use crate::work::Worker;
 
 /// A way of moving, the node of the warden that dies, and when.
@@ -42,7 +42,7 @@ pub(crate) fn a_warden_that_dies_in_any_window_harms_nothing() {
     for Window { from, to, node, instant } in WINDOWS.iter().filter(is_wanted) {
         go(&lab, &worker, from);
         let epoch = lab.node(1).epoch(worker.pid());
-        restart(&lab, *node, &[("HOMING_FAIL", &format!("{instant}:kill"))]);
+        restart(&lab, *node..=*node, &[], &[("HOMING_FAIL", &format!("{instant}:kill"))]);
         let started = Instant::now();
         let moved = lab.node(1).homing(&["move", &worker.pid().to_string(), to]).unwrap();
         let (took, said) = (started.elapsed(), String::from_utf8_lossy(&moved.errors).into_owned());
@@ -53,7 +53,7 @@ pub(crate) fn a_warden_that_dies_in_any_window_harms_nothing() {
         );
         assert_eq!(moved.code, 1, "{said}");
         worker.wait_for_more();
-        restart(&lab, *node, &[]);
+        restart(&lab, *node..=*node, &[], &[]);
         let name = if *from == "home" { "n1" } else { from };
         wait_for("where it is", || place(&lab, worker.pid()).is_some_and(|(at, _)| at == name));
         // The first move after it works, and gets an epoch that nobody else had.
@@ -61,16 +61,6 @@ pub(crate) fn a_warden_that_dies_in_any_window_harms_nothing() {
         assert!(lab.node(1).epoch(worker.pid()) > epoch);
     }
     go(&lab, &worker, "home");
-    wait_for("the end of what is left at the guests", || {
-        lab.nodes().iter().all(|node| node.bodies().unwrap().is_empty() && node.guest_wardens().is_empty())
-    });
+    wait_for("the end of what is left at the guests", || nobody_is_away(&lab));
     println!("{} lines are those of the native run", worker.finish());
-}
-
-fn restart(lab: &Lab, node: usize, env: &[(&str, &str)]) {
-    let node = lab.node(node);
-    kill(node.agent_pid().unwrap());
-    wait_for("the end of the agent", || node.agent_pid().is_none());
-    node.start_agent_with(&[], env).unwrap();
-    lab.wait_for_members().unwrap();
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use cluster_tests::check::Difference;
 use cluster_tests::lab::{LabNode, Program, Running, User};
-
-use crate::support::PATIENCE;
+use cluster_tests::support::PATIENCE;
 
 /// Three threads change a heap of 4 MiB in turn and tell what they found there.
 const SCRIPT: &str = r#"

@@ -11,25 +11,27 @@ mod pipelines;
 mod servers;
 mod system;
 
-use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cluster_tests::check::{Expect, Journey, Scenario, Stop, check};
 use cluster_tests::harness::Tests;
-use cluster_tests::lab::{Ground, Lab, LabNode, Ticks, User, Work};
+use cluster_tests::lab::{Ground, LabNode, Ticks, User, Work};
+use cluster_tests::support::{cluster, is_full};
 
 fn main() -> ExitCode {
-    let length = if env::var_os(FULL_SWITCH).is_some() { Length::Full } else { Length::Short };
+    let length = if is_full() { Length::Full } else { Length::Short };
     let all = own::TRAVELLERS.iter().chain(system::TRAVELLERS).chain(pipelines::TRAVELLERS);
     let all = all.chain(servers::TRAVELLERS);
     let tests = all.enumerate().fold(Tests::new(), |tests, (number, traveller)| {
         let users = [(Ground::Namespaces, User::Root), (Ground::Namespaces, User::Worker)]
             .into_iter()
             .chain([(Ground::Containers, User::Worker), (Ground::Containers, User::Root)]);
-        users.skip(number % 2).step_by(length.of(2, 1)).fold(tests, |tests, (ground, user)| {
+        users.skip(length.of(number % 2, 0)).step_by(length.of(2, 1)).fold(tests, |tests, (ground, user)| {
             let name = format!("{}_as_{}", traveller.name, user.name());
-            tests.on(ground, &name, move |ground| travel(traveller, Trip { ground, user, length }))
+            tests.on_with(traveller.needs, ground, &name, move |ground| {
+                travel(traveller, Trip { ground, user, length })
+            })
         })
     });
     tests.run()
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
 /// A program that is to be moved while it works.
 struct Traveller {
     name: &'static str,
+    /// Programs of this machine that a minimal Debian lacks.
+    needs: &'static [&'static str],
     /// Puts at its home what it needs, and says how it is started.
     scenario: fn(&LabNode, Length) -> Scenario,
     /// Its exit code when all is right.
@@ -68,11 +72,10 @@ struct Trip {
 }
 
 fn travel(traveller: &Traveller, Trip { ground, user, length }: Trip) {
-    let lab = Lab::new(ground, 3).unwrap();
-    lab.start_cluster().unwrap();
+    let lab = cluster(ground, 3);
     let mut scenario = (traveller.scenario)(lab.node(1), length);
     scenario.program = scenario.program.user(user);
-    scenario.dwell = length.of(Duration::from_millis(50), Duration::from_millis(500));
+    scenario.dwell = length.of(Duration::from_millis(50), Duration::from_millis(1000));
     scenario.dwell_home = length.of(Duration::from_millis(50), Duration::from_millis(200));
     scenario.patience = length.of(Duration::from_secs(60), Duration::from_secs(600));
     // What serves goes on until its clients have had enough.
@@ -83,7 +86,9 @@ fn travel(traveller: &Traveller, Trip { ground, user, length }: Trip) {
     let works = scenario.load.is_some() || scenario.work == Work::Computes;
     let away_share_min = if works { length.of(0.0, 0.5) } else { 0.0 };
     // How many moves a short run sees depends on how busy the machine is; one is enough to go wrong.
-    let expect = Expect { code: traveller.code, moves_min: length.of(1, 20), away_share_min };
+    let moves_min = length.of(1, 20);
+    let native_time_min = length.of(Duration::ZERO, LONG);
+    let expect = Expect { code: traveller.code, native_time_min, moves_min, away_share_min };
     let journey = check(&lab, &scenario, expect).unwrap_or_else(|error| {
         lab.nodes().iter().for_each(|node| println!("{}", node.logs()));
         panic!("{}", chain(&error))
@@ -96,6 +101,7 @@ fn print(journey: &Journey) {
         println!("{:7.3} s  {said}", time.as_secs_f64());
     }
     let seconds = |ticks: Ticks| format!("{}+{} ticks", ticks.user, ticks.system);
+    println!("{:.1} s natively", journey.native_time.as_secs_f64());
     println!(
         "{} moves, {:.0} % of the CPU time away (away {}, home {}; user+system)",
         journey.moves,
@@ -114,7 +120,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-const FULL_SWITCH: &str = "HOMING_FULL";
+/// What a program has to do in full length, when it is left alone.
+const LONG: Duration = Duration::from_secs(20);
 
 /// Of three moves each.
 const SERVED_ROUNDS: usize = 20;

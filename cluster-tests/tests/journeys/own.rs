@@ -8,29 +8,29 @@ use tempfile::TempDir;
 use super::{Length, Traveller};
 
 pub(crate) const TRAVELLERS: &[Traveller] = &[
-    Traveller { name: "counter", code: 7, scenario: counter },
-    Traveller { name: "threads", code: 0, scenario: threads },
-    Traveller { name: "memhash", code: 0, scenario: memhash },
-    Traveller { name: "ledger", code: 0, scenario: ledger },
-    Traveller { name: "clocks", code: 0, scenario: clocks },
-    Traveller { name: "forks", code: 0, scenario: forks },
-    Traveller { name: "signals", code: 0, scenario: signals },
-    Traveller { name: "sockets", code: 0, scenario: sockets },
-    Traveller { name: "handlers", code: 0, scenario: handlers },
-    Traveller { name: "go", code: 0, scenario: goroutines },
-    Traveller { name: "timeouts", code: 0, scenario: timeouts },
-    Traveller { name: "pieces", code: 0, scenario: pieces },
-    Traveller { name: "churn", code: 0, scenario: churn },
-    Traveller { name: "execs", code: 0, scenario: execs },
-    Traveller { name: "readings", code: 0, scenario: readings },
+    Traveller { name: "counter", needs: &["gcc"], code: 7, scenario: counter },
+    Traveller { name: "threads", needs: &["gcc"], code: 0, scenario: threads },
+    Traveller { name: "memhash", needs: &[], code: 0, scenario: memhash },
+    Traveller { name: "ledger", needs: &[], code: 0, scenario: ledger },
+    Traveller { name: "clocks", needs: &["gcc"], code: 0, scenario: clocks },
+    Traveller { name: "forks", needs: &["gcc"], code: 0, scenario: forks },
+    Traveller { name: "signals", needs: &["gcc"], code: 0, scenario: signals },
+    Traveller { name: "sockets", needs: &["gcc"], code: 0, scenario: sockets },
+    Traveller { name: "handlers", needs: &["gcc"], code: 0, scenario: handlers },
+    Traveller { name: "go", needs: &["go"], code: 0, scenario: goroutines },
+    Traveller { name: "timeouts", needs: &["gcc"], code: 0, scenario: timeouts },
+    Traveller { name: "pieces", needs: &["gcc"], code: 0, scenario: pieces },
+    Traveller { name: "churn", needs: &["gcc"], code: 0, scenario: churn },
+    Traveller { name: "execs", needs: &["gcc"], code: 0, scenario: execs },
+    Traveller { name: "readings", needs: &["gcc"], code: 0, scenario: readings },
 ];
 
 fn counter(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Counter, &[length.of("25", "450"), "50000000"], Work::Computes)
+    scenario(home, GuestProgram::Counter, &[length.of("25", "400"), "50000000"], Work::Computes)
 }
 
 fn threads(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Threads, &[length.of("1500", "15000")], Work::Computes)
+    scenario(home, GuestProgram::Threads, &[length.of("1500", "6000")], Work::Computes)
 }
 
 fn memhash(home: &LabNode, length: Length) -> Scenario {
@@ -63,7 +63,7 @@ fn handlers(home: &LabNode, length: Length) -> Scenario {
 }
 
 fn goroutines(home: &LabNode, length: Length) -> Scenario {
-    scenario(home, GuestProgram::Goroutines, &[length.of("40", "600")], Work::Computes)
+    scenario(home, GuestProgram::Goroutines, &[length.of("40", "1200")], Work::Computes)
 }
 
 /// A call may be late by what a move of a loaded machine stops it, and not by what it waited before.

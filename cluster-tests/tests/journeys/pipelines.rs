@@ -8,9 +8,19 @@ use cluster_tests::lab::{Program, Work};
 use super::{Length, Traveller, inputs};
 
 pub(crate) const TRAVELLERS: &[Traveller] = &[
-    Traveller { name: "cat_before_sort", code: 0, scenario: |_, length| pipeline("cat", length) },
-    Traveller { name: "sort_in_the_middle", code: 0, scenario: |_, length| pipeline("sort", length) },
-    Traveller { name: "uniq_after_sort", code: 0, scenario: |_, length| pipeline("uniq", length) },
+    Traveller { name: "cat_before_sort", needs: &[], code: 0, scenario: |_, length| pipeline("cat", length) },
+    Traveller {
+        name: "sort_in_the_middle",
+        needs: &[],
+        code: 0,
+        scenario: |_, length| pipeline("sort", length),
+    },
+    Traveller {
+        name: "uniq_after_sort",
+        needs: &[],
+        code: 0,
+        scenario: |_, length| pipeline("uniq", length),
+    },
 ];
 
 /// The first stage gets its input slowly, so that all of them live long enough.

@@ -6,14 +6,14 @@ use cluster_tests::lab::{LabNode, Program, Work};
 use super::{Length, Traveller, inputs};
 
 pub(crate) const TRAVELLERS: &[Traveller] = &[
-    Traveller { name: "python", code: 0, scenario: python },
-    Traveller { name: "bash", code: 3, scenario: bash },
-    Traveller { name: "perl", code: 0, scenario: perl },
-    Traveller { name: "sha256sum", code: 0, scenario: sha256sum },
-    Traveller { name: "xz", code: 0, scenario: xz },
-    Traveller { name: "gcc", code: 0, scenario: gcc },
-    Traveller { name: "pestered", code: 0, scenario: pestered },
-    Traveller { name: "java", code: 0, scenario: java },
+    Traveller { name: "python", needs: &["python3"], code: 0, scenario: python },
+    Traveller { name: "bash", needs: &[], code: 3, scenario: bash },
+    Traveller { name: "perl", needs: &["perl"], code: 0, scenario: perl },
+    Traveller { name: "sha256sum", needs: &[], code: 0, scenario: sha256sum },
+    Traveller { name: "xz", needs: &["xz"], code: 0, scenario: xz },
+    Traveller { name: "gcc", needs: &["gcc"], code: 0, scenario: gcc },
+    Traveller { name: "pestered", needs: &["python3"], code: 0, scenario: pestered },
+    Traveller { name: "java", needs: &["java"], code: 0, scenario: java },
 ];
 
 /// Threads, subprocesses, and a file read line by line.
@@ -41,7 +41,7 @@ for thread in threads:
     thread.join()
 print(sorted(counts.items()), sorted(results.items()))
 ";
-    let program = Program::new("python3").args(&["-c", script, length.of("150", "2500")]);
+    let program = Program::new("python3").args(&["-c", script, length.of("150", "4000")]);
     with_file(program, "/tmp/lines", inputs::text(length.of(1 << 20, 10 << 20)))
 }
 
@@ -60,7 +60,7 @@ echo \"$sum\"
 exit 3
 ";
     let program =
-        Program::new("bash").args(&["-c", script, length.of("10", "120"), length.of("20000", "80000")]);
+        Program::new("bash").args(&["-c", script, length.of("10", "80"), length.of("20000", "80000")]);
     with_file(program, "/tmp/lines", inputs::text(length.of(20_000, 200_000)))
 }
 
@@ -73,7 +73,7 @@ for my $round (1 .. $rounds) {
     printf \"%d %s\\n\", $round, join ',', map { \"$_=$seen{$_}\" } sort keys %seen;
 }
 ";
-    let program = Program::new("perl").args(&["-e", script, length.of("25", "800")]);
+    let program = Program::new("perl").args(&["-e", script, length.of("25", "500")]);
     with_file(program, "/tmp/lines", inputs::text(1 << 20))
 }
 
@@ -90,7 +90,7 @@ fn xz(_: &LabNode, length: Length) -> Scenario {
 /// The compiler proper is moved: the driver only waits for it.
 fn gcc(_: &LabNode, length: Length) -> Scenario {
     let program = Program::new("gcc").args(&["-O2", "-c", "-o", "/tmp/large.o", "/tmp/large.c"]);
-    let mut scenario = with_file(program, "/tmp/large.c", inputs::c_source(length.of(250, 6000)));
+    let mut scenario = with_file(program, "/tmp/large.c", inputs::c_source(length.of(250, 7000)));
     scenario.part = Some("cc1".into());
     scenario.results = vec!["/tmp/large.o".into()];
     scenario
@@ -130,9 +130,10 @@ print(os.waitpid(pest, 0)[1], all(seen.values()))
     Scenario { work: Work::Waits, ..Scenario::new(program) }
 }
 
-/// The compiler runs in the same process, before the program itself.
+/// The compiler runs in the same process, before the program itself. Left to itself it would use a quarter of the
+/// machine's memory before it collects any garbage.
 fn java(_: &LabNode, length: Length) -> Scenario {
-    let program = Program::new("java").args(&["/tmp/Threads.java", length.of("30", "3000")]);
+    let program = Program::new("java").args(&["-Xmx128m", "/tmp/Threads.java", length.of("30", "4000")]);
     with_file(program, "/tmp/Threads.java", include_bytes!("../../programs/Threads.java").to_vec())
 }
 

@@ -6,9 +6,10 @@ use std::process::ChildStdin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cluster_tests::lab::{Ground, Lab, LabNode, NAME_PORT, Program, Running, User};
+use cluster_tests::support::{PATIENCE, cluster};
 use serde_json::Value;
 
-use super::{PATIENCE, cluster, go};
+use super::go;
 
 /// One program that asks with its own system calls.
 pub(crate) fn python(ground: Ground) {

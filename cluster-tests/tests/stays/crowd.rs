@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use cluster_tests::lab::{Ground, Program};
+use cluster_tests::support::cluster;
 
-use super::{cluster, go};
+use super::go;
 
 /// Each thread has a stream of its own while it lives, and no longer.
 pub(crate) fn python(ground: Ground) {

@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use cluster_tests::lab::{Ground, Program};
+use cluster_tests::support::{PATIENCE, cluster, wait_for};
 
-use super::{PATIENCE, cluster, go, wait_for};
+use super::go;
 
 /// A server that nobody started with homing, and that has nothing to do.
 pub(crate) fn python(ground: Ground) {

@@ -3,16 +3,17 @@
 use std::fs;
 
 use cluster_tests::lab::{Ground, Program, User};
+use cluster_tests::programs::nginx_configuration;
+use cluster_tests::support::{PATIENCE, cluster, wait_for};
 
 use super::plain::page;
-use super::{PATIENCE, cluster, wait_for};
 
 /// As it is installed, nginx has a master and workers that share writable memory.
 pub(crate) fn nginx(ground: Ground) {
     let lab = cluster(ground, 2);
     let home = lab.node(1);
     home.write_file("/tmp/page", b"served by n1\n").unwrap();
-    home.write_file("/tmp/nginx.conf", CONFIGURATION).unwrap();
+    home.write_file("/tmp/nginx.conf", nginx_configuration("access_log off;").as_bytes()).unwrap();
     let nginx = Program::new("nginx").args(&["-e", "stderr", "-c", "/tmp/nginx.conf", "-g", "daemon off;"]);
     let master = home.exec(&nginx.user(User::Root)).unwrap();
     wait_for("nginx's answer", || page(home.address()).is_some());
@@ -45,21 +46,6 @@ fn stops(pid: u32) -> String {
 fn maps(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/maps")).unwrap()
 }
-
-const CONFIGURATION: &[u8] = b"\
-user root;
-pid /tmp/nginx.pid;
-events { worker_connections 100; }
-http {
-    access_log off;
-    client_body_temp_path /tmp/nginx-body;
-    proxy_temp_path /tmp/nginx-proxy;
-    fastcgi_temp_path /tmp/nginx-fastcgi;
-    uwsgi_temp_path /tmp/nginx-uwsgi;
-    scgi_temp_path /tmp/nginx-scgi;
-    server { listen 8000; root /tmp; }
-}
-";
 
 /// Refused moves during which it may happen to run.
 const ATTEMPTS: u32 = 5;

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use migration::graves::Graves;
 use migration::procfs;
 use migration::remote::Remote;
-use migration::tracee::{Stopped, TraceError};
+use migration::tracee::{Stopped, TraceError, Waiter};
 
 use super::Deputy;
+use super::lend::borrowed;
 use super::state::Shadow;
 
 /// The memory of one deputy that is to be given back.
@@ -90,12 +91,8 @@ impl Deputy {
     fn bury_by(&mut self, pid: u32, tid: u32, budget: Duration) -> bool {
         let Some(home) = self.processes.get_mut(&pid) else { return false };
         let mut graves = mem::take(&mut home.burial.graves);
-        let (foothold, waiter) = (self.foothold, Rc::clone(&self.waiter));
-        let buried = self.lend_one(tid, |task| {
-            let mut remote = Remote::trapping(&waiter, task, foothold.code())?;
-            graves.bury(&mut remote, budget)?;
-            remote.release()
-        });
+        let (code, waiter) = (self.foothold.code(), Rc::clone(&self.waiter));
+        let buried = self.lend_one(tid, |task| dig(&mut graves, &waiter, task, code, budget));
         if let Some(home) = self.processes.get_mut(&pid) {
             home.burial.graves = graves;
         }
@@ -123,13 +120,9 @@ impl Deputy {
 
     fn bury_with(&mut self, pid: u32, task: Stopped, budget: Duration) -> Result<Stopped, TraceError> {
         let Some(home) = self.processes.get_mut(&pid) else { return Ok(task) };
-        let (registers, mask) = (task.registers()?, task.mask()?);
-        let mut remote = Remote::trapping(&self.waiter, task, self.foothold.code())?;
-        home.burial.graves.bury(&mut remote, budget)?;
-        let task = remote.release()?;
-        task.set_mask(mask)?;
-        task.set_registers(&registers)?;
-        Ok(task)
+        let (graves, code, tid) = (&mut home.burial.graves, self.foothold.code(), task.tid());
+        let (task, done) = borrowed(&self.waiter, task, |task| dig(graves, &self.waiter, task, code, budget));
+        done.and_then(|()| task.ok_or(TraceError::Died(tid)))
     }
 
     /// Whether the process has memory to give back.
@@ -143,6 +136,19 @@ impl Deputy {
             home.burial = Burial::of(Graves::default());
         }
     }
+}
+
+/// Has a thread give memory back for so long.
+fn dig(
+    graves: &mut Graves,
+    waiter: &Waiter,
+    task: Stopped,
+    code: u64,
+    budget: Duration,
+) -> Result<Stopped, TraceError> {
+    let mut remote = Remote::trapping(waiter, task, code)?;
+    graves.bury(&mut remote, budget)?;
+    remote.release()
 }
 
 /// Calls that have done nothing as long as they wait, so that the kernel issues them again behind an interruption.
@@ -171,8 +177,7 @@ fn waits_for_nothing_else(nr: u32) -> bool {
 
 /// A thread that waits for a disk would not stop before that is done.
 fn sleeps(pid: u32, tid: u32) -> bool {
-    let state = procfs::status_value(&format!("{pid}/task/{tid}"), "State");
-    state.is_ok_and(|state| state.starts_with('S'))
+    procfs::state(&format!("{pid}/task/{tid}")).is_ok_and(|state| state == 'S')
 }
 
 /// For how long a thread without work gives back at a time.

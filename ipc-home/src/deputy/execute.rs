@@ -117,7 +117,6 @@ impl Deputy {
         call: Call,
     ) -> Result<Shadow, TraceError> {
         self.calls += 1;
-        thread.last = None;
         thread.keeps_block = false;
         self.launch_from(&thread.base(&task)?, &task, nr, args)?;
         Ok(Shadow::Calling(task.resume(Resume::Cont, 0)?, call))
@@ -175,7 +174,7 @@ impl Deputy {
         tail: Bytes,
     ) {
         let message = ToBody::Return { seq, result, file };
-        thread.last = Some((seq, message.clone(), tail.clone()));
+        thread.replies.answered(seq, (message.clone(), tail.clone()));
         self.effects.push_back(Effect::Send { tid, message, tail });
     }
 

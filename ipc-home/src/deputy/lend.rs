@@ -202,7 +202,7 @@ fn reluctance(state: &Shadow) -> Option<u8> {
 
 /// The thread gets its registers and mask back, so that the kernel restarts the call that was interrupted; also if the
 /// work has failed, unless the thread is gone or did not come back from it. Then its next stop is an event.
-fn borrowed<E: From<TraceError>>(
+pub(super) fn borrowed<E: From<TraceError>>(
     waiter: &Waiter,
     task: Stopped,
     work: impl FnOnce(Stopped) -> Result<Stopped, E>,

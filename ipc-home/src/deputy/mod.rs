@@ -46,6 +46,7 @@ use migration::sys::wait::Event;
 use migration::tracee::{Running, Stopped, Waiter};
 
 use crate::protocol::FromBody;
+use crate::replies::Asked;
 use burial::Burial;
 use doze::dozing_on;
 use signals::Delivery;
@@ -168,27 +169,26 @@ impl Deputy {
     pub fn message(&mut self, tid: u32, message: FromBody, tail: Bytes) {
         // The last words of a thread whose process has ended: its guest is told of that end.
         let Some(thread) = self.threads.get_mut(&tid) else { return };
+        if let Some(seq) = message.call() {
+            let is_under_way = thread.is_at(seq);
+            match thread.replies.asked(seq, is_under_way) {
+                Asked::New => {}
+                Asked::UnderWay => return,
+                Asked::Answered((message, tail)) => {
+                    let (message, tail) = (message.clone(), tail.clone());
+                    return self.effects.push_back(Effect::Send { tid, message, tail });
+                }
+                Asked::Stale => return tracing::warn!(tid, seq, "a call that nobody waits for"),
+            }
+        }
         match message {
             FromBody::Attach { .. } => return,
             FromBody::Heard(number) => {
                 thread.unheard.retain(|(sent, _)| *sent > number);
                 return;
             }
+            FromBody::Call { seq, .. } if self.recalled => return self.turn_away(tid, seq),
             FromBody::Call { seq, request, issue } => {
-                // A repeated number is answered from the last reply, or by the call that is still under way.
-                if let Some((last, message, tail)) = &thread.last
-                    && *last == seq
-                {
-                    let (message, tail) = (message.clone(), tail.clone());
-                    self.effects.push_back(Effect::Send { tid, message, tail });
-                    return;
-                }
-                if thread.outstanding() == Some(seq) {
-                    return;
-                }
-                if self.recalled {
-                    return self.turn_away(tid, seq);
-                }
                 thread.queue.push_back(Work::Call { seq, request, image: tail, issue });
             }
             FromBody::Settle { seq } => return self.settle(tid, seq),

@@ -126,7 +126,7 @@ impl Deputy {
     fn stop(&mut self, tid: u32) -> Result<(), TraceError> {
         let Some(mut thread) = self.threads.remove(&tid) else { return Ok(()) };
         let queued: Vec<u64> = thread.outstanding().into_iter().collect();
-        tracing::debug!(tid, ?queued, state = ?thread.state, last = ?thread.last.as_ref().map(|last| last.0), "recalled");
+        tracing::debug!(tid, ?queued, state = ?thread.state, "recalled");
         let mut failure = None;
         let state = match std::mem::replace(&mut thread.state, Shadow::Lost) {
             Shadow::Parked(task) => {

@@ -100,12 +100,12 @@ impl Deputy {
     /// Ends a call that was under way at a move, since a handler is about to run at the guest.
     pub(super) fn settle(&mut self, tid: u32, seq: u64) {
         let Some(mut thread) = self.threads.remove(&tid) else { return };
-        match (&thread.state, &thread.last) {
-            (_, Some((last, message, tail))) if *last == seq => {
+        match (&thread.state, thread.replies.to(seq)) {
+            (_, Some((message, tail))) => {
                 let (message, tail) = (message.clone(), tail.clone());
                 self.effects.push_back(Effect::Send { tid, message, tail });
             }
-            (Shadow::Calling(task, call), _) if call.seq == seq => {
+            (Shadow::Calling(task, call), None) if call.seq == seq => {
                 thread.settling = task.interrupt().is_ok();
             }
             _ => {

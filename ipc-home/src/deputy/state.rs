@@ -12,6 +12,7 @@ use migration::tracee::{Running, Stopped, TraceError};
 use super::burial::Burial;
 use super::slots::Slots;
 use crate::protocol::{Issue, ToBody};
+use crate::replies::Replies;
 use crate::syscall::marshal::{Anchor, Placed, Request};
 
 /// A process of the family, as home keeps it.
@@ -131,8 +132,8 @@ pub(super) struct Thread {
     /// Registers that no call changes, such as the segments; read before the first one.
     base: Option<Registers>,
     pub(super) queue: VecDeque<Work>,
-    /// The last reply, for a body thread that asks again.
-    pub(super) last: Option<(u64, ToBody, Bytes)>,
+    /// For a body thread that asks again.
+    pub(super) replies: Replies<(ToBody, Bytes)>,
     /// It has made no call since the freeze: the restart block of the call that it was in is still there.
     pub(super) keeps_block: bool,
     /// Signals forwarded so far: the number of the last one.
@@ -189,7 +190,7 @@ impl Thread {
             state,
             base: None,
             queue: VecDeque::new(),
-            last: None,
+            replies: Replies::default(),
             keeps_block: false,
             signals: 0,
             unheard: VecDeque::new(),
@@ -227,6 +228,12 @@ impl Thread {
             Work::Call { seq, .. } | Work::MapFile { seq, .. } | Work::Exec { seq, .. } => Some(*seq),
             _ => None,
         })
+    }
+
+    /// Whether the call of this number is being executed, or will be.
+    pub(super) fn is_at(&self, seq: u64) -> bool {
+        matches!(&self.state, Shadow::Calling(_, call) if call.seq == seq)
+            || self.queue.iter().any(|work| work.call().is_some_and(|(queued, ..)| queued == seq))
     }
 
     /// Job control lets the process go on.

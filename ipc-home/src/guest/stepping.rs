@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use migration::sys::ptrace::{self, Resume, SigInfo};
+use migration::sys::ptrace::{self, FAULTS, Resume, SigInfo};
 use migration::sys::signal;
 use migration::sys::wait::Event;
 use migration::tracee::{Stopped, TraceError};
@@ -22,7 +22,7 @@ pub(super) struct Stepping {
     mask: u64,
     began: Instant,
     steps: u32,
-    /// Job control has stopped it meanwhile.
+    /// Job control has stopped it.
     was_stopped: bool,
 }
 
@@ -39,9 +39,7 @@ impl Guest {
             // Never kept back: a SIGCONT takes back only what the kernel still has. A freeze leads it out.
             Event::Signal(libc::SIGSTOP) => self.freezing,
             // A fault of its own would happen again.
-            Event::Signal(number) => {
-                bit(number) & FAULTS == 0 || !task.signal_info().is_ok_and(is_from_kernel)
-            }
+            Event::Signal(_) => !task.signal_info().is_ok_and(|info| info.is_fault()),
             Event::Stop(libc::SIGTRAP) => true,
             Event::Stop(_) => self.freezing,
             _ => false,
@@ -53,7 +51,12 @@ impl Guest {
             let signal = if let Event::Signal(_) = event { Some(task.signal_info()?) } else { None };
             let mask = task.mask()?;
             task.set_mask(!FAULTS)?;
-            Ok(Stepping { event, signal, mask, began: Instant::now(), steps: 0, was_stopped: false })
+            // Of a stop by job control the kernel is asked again.
+            let (event, was_stopped) = match event {
+                Event::Stop(number) => (Event::Stop(libc::SIGTRAP), number != libc::SIGTRAP),
+                other => (other, false),
+            };
+            Ok(Stepping { event, signal, mask, began: Instant::now(), steps: 0, was_stopped })
         };
         begun().map_or(Standing::Lost, |stepping| self.step(tid, task, stepping, 0))
     }
@@ -106,7 +109,7 @@ impl Guest {
     }
 
     /// Deals with what stopped it; a signal that must come later is sent again.
-    fn out(&mut self, tid: u32, task: Stopped, mut on: Stepping, later: Option<SigInfo>) -> Standing {
+    fn out(&mut self, tid: u32, task: Stopped, on: Stepping, later: Option<SigInfo>) -> Standing {
         let own = on.signal.as_ref().map_or(Ok(()), |info| task.set_signal_info(info));
         if own.and_then(|()| task.set_mask(on.mask)).is_err() {
             return Standing::Lost;
@@ -120,10 +123,6 @@ impl Guest {
             } else {
                 signal::tkill(outer, info.signo())
             };
-        }
-        if let Event::Stop(_) = on.event {
-            on.was_stopped |= on.event != Event::Stop(libc::SIGTRAP);
-            on.event = Event::Stop(libc::SIGTRAP);
         }
         if on.was_stopped && !self.freezing {
             // The kernel says anew whether it is to stand still.
@@ -141,10 +140,6 @@ enum Next {
     Out(Stepping, Option<SigInfo>),
 }
 
-fn is_from_kernel(info: SigInfo) -> bool {
-    info.code() > 0
-}
-
 /// After so many steps and so long it is taken as it is: `getrandom` is in the vdso too, and has as much to do as it is
 /// asked for. A clock takes less than a hundred.
 const STEPS_MIN: u32 = 500;
@@ -152,11 +147,3 @@ const LIMIT: Duration = Duration::from_millis(50);
 
 /// A step takes some microseconds where a processor is free.
 const STEP_TIME: Duration = Duration::from_micros(200);
-
-/// Were one of these blocked when the kernel raises it, it would take the program's handler away.
-const FAULTS: u64 =
-    bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGILL) | bit(libc::SIGFPE) | bit(libc::SIGTRAP);
-
-const fn bit(number: i32) -> u64 {
-    1 << (number - 1)
-}

@@ -231,7 +231,7 @@ impl World {
         if self.weakening == Some(Weakening::RepliesAreForgotten) {
             self.replies = Replies::default();
         }
-        let reply = match self.replies.asked(u64::from(seq)) {
+        let reply = match self.replies.asked(u64::from(seq), false) {
             Asked::Answered(reply) => *reply,
             Asked::UnderWay | Asked::Stale => return Ok(()),
             Asked::New => {
@@ -273,7 +273,6 @@ impl World {
         // One that it was in while it was away is the one that it makes.
         let choice = content.outstanding.unwrap_or(choice);
         self.log.push(choice);
-        self.replies.asked(u64::from(content.seq()));
         self.replies.answered(u64::from(content.seq()), choice);
         content.learn(choice);
         self.original = Original::Runs(content);

@@ -4,6 +4,7 @@ use std::mem;
 
 use serde::{Deserialize, Serialize};
 
+use super::signal::bit;
 use super::{Errno, check};
 
 /// General registers as `PTRACE_GETREGS` gives them (`struct user_regs_struct`), a plain wire type.
@@ -77,8 +78,7 @@ impl SigInfo {
     /// Whether an instruction has raised it, which raises it again when it is executed again.
     #[must_use]
     pub fn is_fault(&self) -> bool {
-        let by_instruction = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
-        self.code() > 0 && by_instruction.contains(&self.signo())
+        self.code() > 0 && bit(self.signo()) & FAULTS != 0
     }
 
     /// Whether it is the trap behind a single step.
@@ -364,6 +364,11 @@ const XSTATE_BYTES_MAX: usize = 16 * 1024;
 
 /// `si_code` of the trap behind a single step.
 const TRAP_TRACE: i32 = 2;
+
+/// Signals that instructions raise. Were one of these blocked when the kernel raises it, it would take the program's
+/// handler away.
+pub const FAULTS: u64 =
+    bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGILL) | bit(libc::SIGFPE) | bit(libc::SIGTRAP);
 
 /// More signals than this are not carried along; RLIMIT_SIGPENDING is of the same order.
 const PENDING_SIGNALS_MAX: usize = 4096;

@@ -5,6 +5,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::ptrace::SigInfo;
 use super::{Errno, check};
 
+/// Of a signal in a mask.
+#[must_use]
+pub const fn bit(number: i32) -> u64 {
+    1 << (number - 1)
+}
+
 /// Blocks SIGCHLD for this thread (and those it starts) and returns a descriptor that is readable when one came.
 ///
 /// # Errors

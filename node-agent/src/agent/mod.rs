@@ -66,6 +66,8 @@ pub struct Options {
     pub ports: Ports,
     /// Whether processes of uid 0 may move from and to this node.
     pub allow_root: bool,
+    /// The lease of its processes that are away, in seconds.
+    pub lease_s: u32,
     /// What it does not offer to guests.
     pub reserve: Reserve,
     /// Which protocol versions it speaks with other agents.
@@ -132,6 +134,7 @@ impl Agent {
             node_name: node.name.clone(),
             node_id: me.id,
             allow_root: options.allow_root,
+            lease_s: options.lease_s,
             starting: Mutex::new(()),
             births: RwLock::new(()),
         };

@@ -18,6 +18,7 @@ use super::peers::{self, DialError, remember};
 use super::protocol::{BodySample, Hello, PeerRequest, PeerResponse, Report};
 use super::state::{Agent, Event, unix_ms};
 use super::wardens::{self, WardenError};
+use crate::exit::JOB_LOST;
 use crate::members::{MEMBERS_MAX, Member};
 use crate::mover::Refusal;
 use crate::mover::place::{Capacity, check};
@@ -45,6 +46,10 @@ impl Agent {
 
     /// Asks every warden whose socket is there, also those that a former agent started.
     pub(super) fn ask_wardens(&mut self) {
+        for (pid, reason) in self.nursery.losses() {
+            let text = format!("{pid}: {reason}; it has ended with status {JOB_LOST}");
+            self.note(EventLevel::Error, About::process(&self.me.name.clone(), pid), text);
+        }
         let sockets = self.nursery.sockets();
         self.families.keep_only(&sockets).iter().for_each(|socket| self.nursery.sweep(socket));
         for socket in sockets {

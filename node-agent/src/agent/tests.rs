@@ -50,6 +50,7 @@ fn alpha() -> Lone {
         dirs,
         ports: "7750-7760".parse().unwrap(),
         allow_root: true,
+        lease_s: crate::config::LEASE_S,
         program: "/bin/false".into(),
     };
     let node = NodeFile { cluster: "lab".into(), name: "alpha".into(), listen };

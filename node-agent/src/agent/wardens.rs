@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use transport::frame::{FrameError, Reader, Writer};
 use transport::{KeyHash, NodeId, ProcessId};
 
-use crate::config::Ports;
+use crate::config::{LOST_FILE, Ports};
 use crate::exit::chain;
 use crate::members::node_id_to_hex;
 use crate::warden::control::{Accept, FromWarden, Offer, ToWarden, WardenStatus};
@@ -41,6 +41,8 @@ pub(super) struct Nursery {
     pub(super) node_id: NodeId,
     /// Whether processes of uid 0 may move.
     pub(super) allow_root: bool,
+    /// The lease of families that are away from here, in seconds.
+    pub(super) lease_s: u32,
     /// Held while a home warden starts: two of them for one process would fight for it.
     pub(super) starting: Mutex<()>,
     /// Read while any warden starts: between two looks at its socket that is no longer the former one's.
@@ -182,8 +184,26 @@ impl Nursery {
     /// The sockets in the directory.
     #[must_use]
     pub(super) fn sockets(&self) -> Vec<PathBuf> {
+        self.files("sock").collect()
+    }
+
+    /// The families that were lost since the last look: the pid of the first process, and why. Each is told once, also
+    /// if no agent was there at the time.
+    #[must_use]
+    pub(super) fn losses(&self) -> Vec<(u32, String)> {
+        let taken = self.files(LOST_FILE).filter_map(|path| {
+            let pid = path.file_stem()?.to_str()?.split('-').nth(1)?.parse().ok()?;
+            let reason = fs::read_to_string(&path).ok()?;
+            fs::remove_file(&path).ok()?;
+            Some((pid, reason))
+        });
+        taken.collect()
+    }
+
+    /// What the wardens have in the directory, by its kind.
+    fn files(&self, kind: &'static str) -> impl Iterator<Item = PathBuf> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "sock")).collect()
+        entries.filter(move |path| path.extension().is_some_and(|extension| extension == kind))
     }
 
     fn command(&self, side: &str, socket: &Path) -> Result<Command, WardenError> {
@@ -192,6 +212,7 @@ impl Nursery {
         command.args(["warden", side, "--control"]).arg(socket);
         command.args(["--ip", &self.ip.to_string(), "--ports", &self.ports.to_string()]);
         command.args(["--node-name", &self.node_name, "--node-id", &node_id_to_hex(self.node_id)]);
+        command.args(["--lease", &self.lease_s.to_string()]);
         if self.allow_root {
             command.arg("--allow-root");
         }

@@ -169,6 +169,10 @@ pub struct AgentArgs {
     /// Let processes of uid 0 move from and to this node
     #[arg(long)]
     pub allow_root: bool,
+    /// For how many seconds a process of this node that is away lives on without a link to it; for 0.8 of them it
+    /// computes, and nothing that it does then is seen
+    #[arg(long, value_name = "SECONDS", default_value_t = config::LEASE_S, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub lease: u32,
     /// Processor features that guests shall not count on here, as in /proc/cpuinfo, such as avx2,avx512f
     #[arg(long, value_name = "FLAGS", value_delimiter = ',')]
     pub without_cpu: Vec<String>,

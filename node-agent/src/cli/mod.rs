@@ -90,6 +90,7 @@ fn serve(common: &Common, args: AgentArgs) -> Result<(), Failure> {
         socket: common.agent_socket(),
         ports: args.ports,
         allow_root: args.allow_root,
+        lease_s: args.lease,
         reserve: Reserve { cpu_flags: args.without_cpu, guest_memory_bytes: args.guest_memory },
         versions: args.speak_version.map_or_else(Versions::default, Versions::announcing),
         program,

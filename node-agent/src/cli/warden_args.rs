@@ -60,6 +60,9 @@ pub struct WardenCommon {
     /// Let processes of uid 0 move
     #[arg(long)]
     pub allow_root: bool,
+    /// The lease of this node's families, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = config::LEASE_S)]
+    pub lease: u32,
 }
 
 /// A node's id in full on a command line.

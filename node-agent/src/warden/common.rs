@@ -3,19 +3,28 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
-use transport::endpoint::{Options, Tasks};
+use transport::endpoint::{Options, Pulse, Tasks};
 use transport::frame::{Reader, Writer};
 
 use super::control::{FromWarden, ToWarden};
 
-/// How a warden's connection for calls is set up.
+/// How a warden's connection for calls is set up: without a sign of life it lasts as long as the lease of the family's
+/// home.
 #[must_use]
-pub(super) fn for_calls() -> Options {
-    Options { tasks: Tasks::Local, ..Options::default() }
+pub(super) fn for_calls(lease: Duration) -> Options {
+    let pulse = Pulse { keep_alive: keep_alive(lease), silence_max: lease };
+    Options { tasks: Tasks::Local, pulse, ..Options::default() }
+}
+
+/// How often an idle connection shows that it lives, where a lease of this length runs.
+#[must_use]
+pub(super) fn keep_alive(lease: Duration) -> Duration {
+    KEEP_ALIVE.min(lease / 6)
 }
 
 /// A question of the agent, and where its answers go.
@@ -130,6 +139,16 @@ pub(super) fn pending(fd: BorrowedFd<'_>) -> Pending {
     }
 }
 
+/// Writes a small file, so that a reader sees the old or the new one and never a half.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path))
+}
+
 /// An error with its causes.
 #[must_use]
 pub(super) fn describe(error: impl std::error::Error) -> String {
@@ -141,3 +160,6 @@ pub(super) fn describe(error: impl std::error::Error) -> String {
     }
     text
 }
+
+/// Of an idle connection, unless its lease is a short one.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);

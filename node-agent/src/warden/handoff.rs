@@ -28,6 +28,7 @@
 //! Mappings and pages share one stream, so that each page comes behind the mapping that it belongs to.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use migration::foothold::Foothold;
 use migration::image::{FamilyImage, Layout, ProcessImage};
@@ -50,6 +51,8 @@ pub(super) enum ToGuest {
         transfer: u64,
         /// Whoever sends the pages, if it is not home.
         pages_from: Option<KeyHash>,
+        /// For how long the family lives on without a word from home.
+        lease: Duration,
     },
     /// Everything that is not memory.
     Context {
@@ -96,6 +99,8 @@ pub(super) enum ToGuest {
     },
     /// A process of the family runs at home from now on, or is gone: end its body.
     End(u32),
+    /// The answer to `AreYouThere`.
+    Here,
     /// The answer to `AskClocks`.
     Clocks {
         /// Its number.
@@ -120,6 +125,7 @@ impl ToGuest {
             ToGuest::Discard => "discard",
             ToGuest::NewProgram { .. } => "new program",
             ToGuest::End(_) => "end",
+            ToGuest::Here => "here",
             ToGuest::Clocks { .. } => "clocks",
         }
     }
@@ -173,6 +179,9 @@ pub(super) enum ToHome {
     },
     /// What time is it at home? With the question's number.
     AskClocks(u64),
+    /// Nothing was heard of home for a while: an answer would show that it is there, and have both sides repeat at once
+    /// what was lost, long before QUIC's own timers would.
+    AreYouThere,
 }
 
 impl ToHome {
@@ -191,6 +200,7 @@ impl ToHome {
             ToHome::Refused(_) => "refused",
             ToHome::Failed { .. } => "failed",
             ToHome::AskClocks(_) => "ask clocks",
+            ToHome::AreYouThere => "are you there",
         }
     }
 
@@ -203,6 +213,7 @@ impl ToHome {
             | ToHome::Failed { attempt, .. } => Some(*attempt),
             ToHome::Prepared { .. }
             | ToHome::AskClocks(_)
+            | ToHome::AreYouThere
             | ToHome::Copied { .. }
             | ToHome::Ready
             | ToHome::Running
@@ -264,6 +275,8 @@ pub(super) enum Memory {
         runs: Vec<Run>,
         /// The tail is an lz4 block that holds so many bytes; 0: it is not compressed.
         unpacked_bytes: u32,
+        /// What the pages must come to (`migration::digest`).
+        digest: u64,
     },
     /// The receiver answers with `Placed` when everything before this is in place.
     Mark {
@@ -272,10 +285,12 @@ pub(super) enum Memory {
         /// Which one.
         number: u64,
     },
-    /// That was all.
+    /// That was all: a mark behind which the transfer is whole, unless something must be sent again.
     Complete {
         /// As above.
         transfer: u64,
+        /// As above.
+        number: u64,
     },
 }
 
@@ -287,7 +302,7 @@ impl Memory {
             Memory::Layout { transfer, .. }
             | Memory::Batch { transfer, .. }
             | Memory::Mark { transfer, .. }
-            | Memory::Complete { transfer } => *transfer,
+            | Memory::Complete { transfer, .. } => *transfer,
         }
     }
 }
@@ -312,4 +327,6 @@ pub(super) struct Placed {
     pub number: u64,
     /// Why the transfer is of no use, if it is not.
     pub failure: Option<String>,
+    /// Pages that did not come to their digest, by process, since the last mark: to be sent again.
+    pub damaged: Vec<(u32, Vec<Run>)>,
 }

@@ -65,7 +65,7 @@ impl AgentEndpoint {
         let credentials = Credentials { chain: identity.chain(), key: identity.private_key() };
         let offers = versions.offers(&[Protocol::Agent, Protocol::Join]);
         let tls = tls::server(credentials, tls::members_or_joiners(authority.clone())?, offers)?;
-        let server = config::server(tls, Profile::Latency, Limits::AGENT)?;
+        let server = config::server(tls, Profile::Latency, Limits::AGENT, config::Pulse::default())?;
 
         let socket = socket::bind(addr)?;
         let addr = socket.local_addr().unwrap_or(addr);
@@ -111,7 +111,7 @@ impl AgentEndpoint {
         let verifier = ClusterNode::new(Anchor::Certificate(self.authority.clone()), expected);
         let offers = self.versions.offers(&[Protocol::Agent]);
         let tls = tls::client(Some(credentials), Arc::new(verifier), offers)?;
-        let client = config::client(tls, Profile::Latency, Limits::AGENT)?;
+        let client = config::client(tls, Profile::Latency, Limits::AGENT, config::Pulse::default())?;
         let (connection, version) = dial(&self.endpoint, client, addr, &self.versions).await?;
         node_connection(connection, version, addr)
     }
@@ -156,7 +156,7 @@ pub(crate) async fn dial_to_join(
         .map_err(|source| EndpointError::Bind { addr: local, source })?;
     let verifier = ClusterNode::new(Anchor::Pin(pin), None);
     let tls = tls::client(None, Arc::new(verifier), versions.offers(&[Protocol::Join]))?;
-    let client = config::client(tls, Profile::Latency, Limits::AGENT)?;
+    let client = config::client(tls, Profile::Latency, Limits::AGENT, config::Pulse::default())?;
     let (connection, version) = dial(&endpoint, client, addr, versions).await?;
     node_connection(connection, version, addr)
 }

@@ -43,6 +43,23 @@ pub struct Options {
     pub versions: Versions,
     /// Where its tasks run.
     pub tasks: Tasks,
+    /// How it tells that the other side is still there.
+    pub pulse: Pulse,
+}
+
+/// How one side of a connection tells that the other one is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// An idle connection asks for a sign of life this often.
+    pub keep_alive: Duration,
+    /// Without one for this long it is gone. Of what both sides say, the shorter time holds.
+    pub silence_max: Duration,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        Pulse { keep_alive: Duration::from_secs(5), silence_max: Duration::from_secs(30) }
+    }
 }
 
 /// What the peer may have under way. The product of connections and windows is what peers can make us hold.
@@ -84,10 +101,11 @@ pub(super) fn client(
     tls: rustls::ClientConfig,
     profile: Profile,
     limits: Limits,
+    pulse: Pulse,
 ) -> Result<ClientConfig, EndpointError> {
     let crypto = QuicClientConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(profile, limits)));
+    config.transport_config(Arc::new(transport(profile, limits, pulse)));
     Ok(config)
 }
 
@@ -96,15 +114,16 @@ pub(super) fn server(
     tls: rustls::ServerConfig,
     profile: Profile,
     limits: Limits,
+    pulse: Pulse,
 ) -> Result<ServerConfig, EndpointError> {
     let crypto = QuicServerConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(profile, limits)));
+    config.transport_config(Arc::new(transport(profile, limits, pulse)));
     config.max_incoming(INCOMING_MAX);
     Ok(config)
 }
 
-fn transport(profile: Profile, limits: Limits) -> TransportConfig {
+fn transport(profile: Profile, limits: Limits, pulse: Pulse) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_BYTES_MAX);
     let mut acks = AckFrequencyConfig::default();
@@ -113,7 +132,7 @@ fn transport(profile: Profile, limits: Limits) -> TransportConfig {
         Profile::Latency => VarInt::from_u32(1),
         Profile::Bulk => BULK_ACK_THRESHOLD,
     });
-    let idle = IdleTimeout::try_from(IDLE_TIME_MAX).expect("30 s are in the range that QUIC allows");
+    let idle = IdleTimeout::try_from(pulse.silence_max).unwrap_or(VarInt::MAX.into());
 
     let mut config = TransportConfig::default();
     config
@@ -123,7 +142,7 @@ fn transport(profile: Profile, limits: Limits) -> TransportConfig {
         .receive_window(limits.connection_bytes)
         .send_window(limits.connection_bytes.into_inner())
         .initial_rtt(INITIAL_RTT)
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some(pulse.keep_alive))
         .max_idle_timeout(Some(idle))
         .mtu_discovery_config(Some(mtu))
         .congestion_controller_factory(Arc::new(LowDelayConfig { target: profile.queue_target() }))
@@ -157,9 +176,3 @@ const BULK_QUEUE_TARGET: Duration = Duration::from_millis(3);
 
 /// Packets that a receiver of pages may let pass without an acknowledgement.
 const BULK_ACK_THRESHOLD: VarInt = VarInt::from_u32(10);
-
-/// An idle connection shows this often that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-
-/// A connection without a sign of life for this long is gone.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);

@@ -67,8 +67,8 @@ pub enum Closed {
         /// What the peer gave as its reason.
         reason: String,
     },
-    /// No sign of life for 30 s.
-    #[error("no sign of life from the peer for 30 s")]
+    /// No sign of life for too long.
+    #[error("no sign of life from the peer")]
     TimedOut,
     /// Something broke.
     #[error("connection lost")]
@@ -156,6 +156,12 @@ impl Connection {
     /// the reason in its [`Closed`].
     pub fn close(&self, code: u32, reason: &str) {
         self.quic.close(code.into(), reason.as_bytes());
+    }
+
+    /// Why the connection is over, if it is.
+    #[must_use]
+    pub fn end(&self) -> Option<Closed> {
+        self.quic.close_reason().map(Closed::from)
     }
 
     /// Waits until the connection is over.

@@ -25,7 +25,7 @@ mod tls;
 mod warden;
 
 pub use agent::{AgentEndpoint, Joins};
-pub use config::{Options, Profile};
+pub use config::{Options, Profile, Pulse};
 pub use connection::{Closed, Connection, Peer};
 pub use error::{Distrust, EndpointError};
 pub use tasks::Tasks;

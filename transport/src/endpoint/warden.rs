@@ -61,7 +61,7 @@ impl WardenEndpoint {
         let credentials = Credentials { chain: vec![key.certificate()], key: key.private_key() };
         let offers = options.versions.offers(&[Protocol::Warden]);
         let tls = tls::server(credentials, allowed.clone(), offers)?;
-        let server = config::server(tls, options.profile, Limits::WARDEN)?;
+        let server = config::server(tls, options.profile, Limits::WARDEN, options.pulse)?;
 
         // The key is random, so wardens that start together try different ports first.
         let [high, low, ..] = key.hash().0;
@@ -116,7 +116,7 @@ impl WardenEndpoint {
             Credentials { chain: vec![self.certificate.clone()], key: self.private_key.clone_key() };
         let offers = self.options.versions.offers(&[Protocol::Warden]);
         let tls = tls::client(Some(credentials), Arc::new(ExactKeys::new([key])), offers)?;
-        let client = config::client(tls, self.options.profile, Limits::WARDEN)?;
+        let client = config::client(tls, self.options.profile, Limits::WARDEN, self.options.pulse)?;
         let (connection, version) = dial(&self.endpoint, client, addr, &self.options.versions).await?;
         Ok(Connection::new(connection, Peer::Warden(key), version))
     }

@@ -183,27 +183,15 @@ pub(crate) const PORT: u16 = 8000;
 pub(crate) const NGINX_LOG: &str = "/tmp/nginx.log";
 pub(crate) const PYTHON_LOG: &str = "/tmp/python.log";
 
-/// Packs what is not small, which makes it compute, and keeps one connection for all requests; everything that it
-/// writes is in `/tmp`.
-pub(crate) const NGINX_CONFIGURATION: &str = "\
-pid /tmp/nginx.pid;
-events { worker_connections 100; }
-http {
+/// Packs what is not small, which makes it compute, and keeps one connection for all requests.
+pub(crate) const NGINX_HTTP: &str = "\
     access_log /tmp/nginx.log;
     keepalive_requests 1000000;
     sendfile on;
     gzip on;
     gzip_types *;
     gzip_comp_level 9;
-    gzip_min_length 5000;
-    client_body_temp_path /tmp/nginx-body;
-    proxy_temp_path /tmp/nginx-proxy;
-    fastcgi_temp_path /tmp/nginx-fastcgi;
-    uwsgi_temp_path /tmp/nginx-uwsgi;
-    scgi_temp_path /tmp/nginx-scgi;
-    server { listen 8000; root /tmp; }
-}
-";
+    gzip_min_length 5000;";
 
 /// Leaves the processor to the others between two requests.
 const PAUSE: Duration = Duration::from_millis(2);

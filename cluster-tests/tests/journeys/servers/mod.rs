@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use cluster_tests::check::{Load, Scenario};
 use cluster_tests::lab::{LabNode, Program, Work};
+use cluster_tests::programs::nginx_configuration;
 
 use super::{Length, Traveller, inputs};
 
 pub(crate) const TRAVELLERS: &[Traveller] = &[
-    Traveller { name: "redis", code: 0, scenario: redis },
-    Traveller { name: "nginx", code: 0, scenario: nginx },
-    Traveller { name: "python_http_server", code: 0, scenario: python },
+    Traveller { name: "redis", needs: &["redis-server", "redis-benchmark"], code: 0, scenario: redis },
+    Traveller { name: "nginx", needs: &["nginx"], code: 0, scenario: nginx },
+    Traveller { name: "python_http_server", needs: &["python3"], code: 0, scenario: python },
 ];
 
 fn redis(_: &LabNode, length: Length) -> Scenario {
@@ -41,7 +42,7 @@ fn nginx(_: &LabNode, length: Length) -> Scenario {
         after: http::nginx_was_asked_once,
     };
     let mut files = http::files();
-    files.push(("/tmp/nginx.conf".into(), http::NGINX_CONFIGURATION.into()));
+    files.push(("/tmp/nginx.conf".into(), nginx_configuration(http::NGINX_HTTP).into()));
     files.push((http::NGINX_LOG.into(), Vec::new()));
     Scenario { files, load: Some(load), work: Work::Waits, ..Scenario::new(program) }
 }

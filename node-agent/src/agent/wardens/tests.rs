@@ -21,6 +21,7 @@ fn nursery(dir: &Path, script: &str) -> Nursery {
         node_name: "alpha".into(),
         node_id: NodeId([1; 32]),
         allow_root: false,
+        lease_s: 120,
         starting: Mutex::new(()),
         births: RwLock::new(()),
     }
@@ -112,4 +113,14 @@ async fn a_silent_warden_does_not_hold_up_its_agent() {
     let socket = dir.path().join("home-7-5.sock");
     let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
     assert!(matches!(status(&socket).await, Err(WardenError::Late)));
+}
+
+#[test]
+fn a_loss_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let nursery = nursery(dir.path(), "");
+    fs::write(dir.path().join("home-25-777.lost"), "no sign of life").unwrap();
+    fs::write(dir.path().join("home-26-778.sock"), "").unwrap();
+    assert_eq!(nursery.losses(), [(25, "no sign of life".to_owned())]);
+    assert_eq!(nursery.losses(), []);
 }

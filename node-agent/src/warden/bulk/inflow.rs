@@ -1,11 +1,13 @@
 //! Memory that comes in: put in place in the order in which it was sent.
 
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use migration::digest;
 use migration::packing;
 use migration::pages::{self, Run};
 use migration::staging::Piece;
@@ -31,6 +33,10 @@ struct State {
     /// Nowhere: of a process that has ended.
     targets: HashMap<u32, Option<Target>>,
     complete: HashSet<u64>,
+    /// Pages of a transfer that did not come to their digest, by process, since its last mark.
+    damaged: HashMap<u64, Vec<(u32, Vec<Run>)>>,
+    /// Answers in a row, by transfer, that had to name some.
+    repairs: HashMap<u64, u32>,
     /// Why a transfer is of no use, in the words for whoever waits for it.
     failures: BTreeMap<u64, String>,
 }
@@ -78,32 +84,76 @@ impl Inflow {
                     Err(reason) => self.fail(transfer, format!("the mappings of process {pid}: {reason}")),
                 }
             }
-            Memory::Batch { pid, runs, unpacked_bytes, .. } => {
-                let placed = unpacked(tail, unpacked_bytes).and_then(|data| {
-                    let state = self.state.borrow();
-                    let target =
-                        state.targets.get(&pid).ok_or_else(|| io::Error::other("no mappings yet"))?;
-                    target.as_ref().map_or(Ok(()), |target| place(target, &runs, &data))
-                });
-                if let Err(error) = placed {
+            Memory::Batch { pid, runs, unpacked_bytes, digest, .. } => {
+                let whole = unpacked(tail, unpacked_bytes).ok();
+                let Some(data) = whole.filter(|data| digest::batch(pid, &runs, data) == digest) else {
+                    self.note_damage(transfer, pid, runs);
+                    return Ok(());
+                };
+                if let Err(error) = self.place(pid, &runs, &data) {
                     self.fail(transfer, format!("putting pages of process {pid} in place: {error}"));
                 }
             }
-            Memory::Mark { number, .. } => {
-                let failure = self.state.borrow().failures.get(&transfer).cloned();
-                answers.send(&Placed { number, failure }, &[]).await.map_err(|error| error.to_string())?;
-            }
-            Memory::Complete { .. } => {
-                self.state.borrow_mut().complete.insert(transfer);
-                self.news.notify_waiters();
+            Memory::Mark { number, .. } => self.answer(transfer, number, answers).await?,
+            Memory::Complete { number, .. } => {
+                if !self.state.borrow().damaged.contains_key(&transfer) {
+                    self.state.borrow_mut().complete.insert(transfer);
+                    self.news.notify_waiters();
+                }
+                self.answer(transfer, number, answers).await?;
             }
         }
         Ok(())
     }
 
+    fn place(&self, pid: u32, runs: &[Run], data: &[u8]) -> io::Result<()> {
+        let state = self.state.borrow();
+        let target = state.targets.get(&pid).ok_or_else(|| io::Error::other("no mappings yet"))?;
+        target.as_ref().map_or(Ok(()), |target| place(target, runs, data))
+    }
+
+    fn note_damage(&self, transfer: u64, pid: u32, runs: Vec<Run>) {
+        let mut state = self.state.borrow_mut();
+        let damaged = state.damaged.entry(transfer).or_default();
+        damaged.push((pid, runs));
+        let is_too_much = damaged.len() > DAMAGED_MAX;
+        drop(state);
+        if is_too_much {
+            self.fail(transfer, format!("more than {DAMAGED_MAX} batches of memory have arrived damaged"));
+        }
+    }
+
+    /// Tells the sender how it stands.
+    async fn answer(&self, transfer: u64, number: u64, answers: &mut FrameSender) -> Result<(), String> {
+        let damaged = self.state.borrow_mut().damaged.remove(&transfer).unwrap_or_default();
+        let times = self.times_damaged(transfer, damaged.len());
+        if times >= DAMAGED_TIMES_MAX {
+            self.fail(transfer, format!("memory has arrived damaged {times} times in a row"));
+        }
+        let failure = self.state.borrow().failures.get(&transfer).cloned();
+        let damaged = if failure.is_some() { Vec::new() } else { damaged };
+        answers.send(&Placed { number, failure, damaged }, &[]).await.map_err(|error| error.to_string())
+    }
+
+    /// Counts the answers in a row that name damaged batches. One that is named in one answer and damaged in the next
+    /// was damaged each time that it was sent.
+    fn times_damaged(&self, transfer: u64, batches: usize) -> u32 {
+        let mut state = self.state.borrow_mut();
+        if batches == 0 {
+            state.repairs.remove(&transfer);
+            return 0;
+        }
+        tracing::warn!(transfer, batches, "memory has arrived damaged");
+        let times = state.repairs.entry(transfer).or_default();
+        *times += 1;
+        *times
+    }
+
     fn fail(&self, transfer: u64, reason: String) {
-        tracing::error!(transfer, %reason, "memory cannot be taken in");
-        self.state.borrow_mut().failures.entry(transfer).or_insert(reason);
+        if let Entry::Vacant(first) = self.state.borrow_mut().failures.entry(transfer) {
+            tracing::error!(transfer, %reason, "memory cannot be taken in");
+            first.insert(reason);
+        }
         self.news.notify_waiters();
     }
 }
@@ -162,6 +212,12 @@ fn unpacked(tail: &Bytes, unpacked_bytes: u32) -> io::Result<Bytes> {
     }
     packing::unpack(tail, unpacked_bytes, PAGES_PER_BATCH as usize * pages::PAGE_BYTES).map(Bytes::from)
 }
+
+/// How often a batch may arrive damaged: then something is broken, and the program is better off where it is.
+const DAMAGED_TIMES_MAX: u32 = 3;
+
+/// Damaged batches between two marks; an answer that names them all stays far below what a frame holds.
+const DAMAGED_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use migration::image::Layout;
 use migration::layout::Side;
@@ -23,12 +24,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use transport::KeyHash;
-use transport::endpoint::{Options, Profile, Tasks, WardenEndpoint};
+use transport::endpoint::{Options, Profile, WardenEndpoint};
 use transport::identity::WardenKey;
 
 use inflow::Inflow;
 use outflow::{Job, Outflow};
 
+use super::common::for_calls;
 use super::handoff::Plan;
 
 /// A process whose memory is sent.
@@ -127,6 +129,7 @@ impl Bulk {
         key: Arc<WardenKey>,
         ip: IpAddr,
         ports: RangeInclusive<u16>,
+        lease: Duration,
     ) -> io::Result<(Bulk, mpsc::UnboundedReceiver<Order>)> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (order, orders) = mpsc::unbounded_channel();
@@ -135,7 +138,8 @@ impl Bulk {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
             LocalSet::new().block_on(&runtime, async move {
-                let options = Options { profile: Profile::Bulk, tasks: Tasks::Local, ..Options::default() };
+                // The family may start new programs for as long as it lives, whose memory then goes this way.
+                let options = Options { profile: Profile::Bulk, ..for_calls(lease) };
                 match WardenEndpoint::bind_with(&key, ip, ports, options) {
                     Ok(endpoint) => {
                         let _ = told.send(Ok(endpoint.local_addr()));

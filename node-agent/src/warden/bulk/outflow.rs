@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use migration::image::Layout;
-use migration::layout;
 use migration::packing::Packer;
 use migration::pages::{self, Run};
 use migration::precopy::{Action, Event, Precopy};
 use migration::tracking::{Changes, Phase, Tracking};
+use migration::{digest, layout};
 use tokio::sync::{mpsc, oneshot};
 use transport::KeyHash;
 use transport::channel::Channel;
@@ -20,6 +20,7 @@ use transport::endpoint::WardenEndpoint;
 use transport::frame::{FrameReceiver, FrameSender};
 
 use super::{PAGES_PER_BATCH, Sent, Source};
+use crate::warden::fail;
 use crate::warden::handoff::{Memory, Placed, Plan};
 
 type Answer<T> = oneshot::Sender<Result<T, String>>;
@@ -65,7 +66,14 @@ impl Outflow {
                         let _ = done.send(line.rounds(transfer, sources).await);
                     }
                     Job::Rest { transfer, sources, done } => {
-                        let _ = done.send(line.rest(transfer, sources).await);
+                        let sent = line.rest(transfer, sources).await;
+                        let is_sent = sent.is_ok();
+                        // Whoever goes on with the family need not wait for the answer: the receiver does not before
+                        // everything is whole.
+                        let _ = done.send(sent);
+                        if is_sent && let Err(reason) = line.repair(transfer, true).await {
+                            tracing::warn!(%reason, "the rest of the memory has not come");
+                        }
                     }
                     Job::Settle => line.processes.clear(),
                 }
@@ -139,13 +147,13 @@ impl Line {
             }
             let started = Instant::now();
             for (pid, changes) in &found {
-                sent += self.pages(transfer, *pid, changes, false).await?;
+                sent += self.pages(transfer, *pid, &changes.send, false).await?;
             }
-            self.in_place(transfer).await?;
+            sent += self.in_place(transfer).await?;
             precopy.step(Event::Placed(bytes, started.elapsed()));
         }
         // Whatever was announced is there before anything is stopped for it.
-        self.in_place(transfer).await?;
+        sent += self.in_place(transfer).await?;
         sent.rounds = precopy.rounds();
         Ok(sent)
     }
@@ -166,9 +174,9 @@ impl Line {
             changes.send.extend(changes.gone.split_off(changes.gone.len().min(GONE_MAX)));
             let gone = std::mem::take(&mut changes.gone);
             self.announce(transfer, pid, layout, gone, true).await?;
-            sent += self.pages(transfer, pid, &changes, true).await?;
+            sent += self.pages(transfer, pid, &changes.send, true).await?;
         }
-        self.send(&Memory::Complete { transfer }, Bytes::new()).await?;
+        self.mark(transfer, true).await?;
         Ok(sent)
     }
 
@@ -199,15 +207,9 @@ impl Line {
         self.send(&Memory::Layout { transfer, pid, plan }, Bytes::new()).await
     }
 
-    async fn pages(
-        &mut self,
-        transfer: u64,
-        pid: u32,
-        changes: &Changes,
-        still: bool,
-    ) -> Result<Sent, String> {
+    async fn pages(&mut self, transfer: u64, pid: u32, changed: &[Run], still: bool) -> Result<Sent, String> {
         let mut sent = Sent::default();
-        for runs in pages::batches(&changes.send, PAGES_PER_BATCH) {
+        for runs in pages::batches(changed, PAGES_PER_BATCH) {
             let Some(process) = self.processes.get_mut(&pid) else { return Ok(sent) };
             let data = match pages::read(process.outer, &process.memory, &runs) {
                 Ok(data) => data,
@@ -217,25 +219,60 @@ impl Line {
             };
             process.tracking.sent(&runs);
             sent.raw_bytes += data.len() as u64;
-            let (tail, unpacked_bytes) = self.packer.pack(data);
+            let digest = digest::batch(pid, &runs, &data);
+            let (mut tail, unpacked_bytes) = self.packer.pack(data);
+            fail::damage(&mut tail);
             sent.wire_bytes += tail.len() as u64;
-            self.send(&Memory::Batch { transfer, pid, runs, unpacked_bytes }, tail.into()).await?;
+            self.send(&Memory::Batch { transfer, pid, runs, unpacked_bytes, digest }, tail.into()).await?;
         }
         Ok(sent)
     }
 
     /// Waits until the receiver has everything sent so far in place.
-    async fn in_place(&mut self, transfer: u64) -> Result<(), String> {
+    async fn in_place(&mut self, transfer: u64) -> Result<Sent, String> {
+        self.mark(transfer, false).await?;
+        self.repair(transfer, false).await
+    }
+
+    /// Sets a mark behind everything sent so far.
+    async fn mark(&mut self, transfer: u64, still: bool) -> Result<(), String> {
         self.marks += 1;
         let number = self.marks;
-        self.send(&Memory::Mark { transfer, number }, Bytes::new()).await?;
+        let mark = match still {
+            true => Memory::Complete { transfer, number },
+            false => Memory::Mark { transfer, number },
+        };
+        self.send(&mark, Bytes::new()).await
+    }
+
+    /// Sends again what has arrived damaged before the last mark, until nothing has. The receiver says when that is of
+    /// no use any more.
+    async fn repair(&mut self, transfer: u64, still: bool) -> Result<Sent, String> {
+        let mut sent = Sent::default();
+        loop {
+            let damaged = self.answer().await?;
+            if damaged.is_empty() {
+                return Ok(sent);
+            }
+            for (pid, runs) in damaged {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.tracking.damaged(&runs);
+                }
+                sent += self.pages(transfer, pid, &runs, still).await?;
+            }
+            self.mark(transfer, still).await?;
+        }
+    }
+
+    /// The answer to the last mark: what has arrived damaged before it.
+    async fn answer(&mut self) -> Result<Vec<(u32, Vec<Run>)>, String> {
         let gone = || "the receiver of the pages is gone".to_owned();
         loop {
             let answer = tokio::time::timeout(PLACE_LIMIT, self.answers.recv::<Placed>()).await;
             let answer = answer.map_err(|_| format!("pages were not put in place within {PLACE_LIMIT:?}"))?;
             match answer.map_err(|_| gone())?.ok_or_else(gone)?.0 {
                 Placed { failure: Some(reason), .. } => return Err(reason),
-                Placed { number: placed, .. } if placed == number => return Ok(()),
+                Placed { number, damaged, .. } if number == self.marks => return Ok(damaged),
                 Placed { .. } => {}
             }
         }

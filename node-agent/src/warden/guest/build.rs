@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ipc_home::guest::Guest;
@@ -17,6 +18,7 @@ use migration::vessel::{BuildError, Vessel};
 use transport::{Epoch, KeyHash};
 
 use super::clocks::{self, Estimate};
+use super::lease;
 use super::{Arrival, Event, Family, GuestWarden, Stage};
 use crate::warden::bulk::{Bulk, Order, Receiver, Target};
 use crate::warden::common::{describe, done};
@@ -28,6 +30,7 @@ pub(super) struct Preparation {
     pub(super) foothold: Foothold,
     pub(super) transfer: u64,
     pub(super) pages_from: Option<KeyHash>,
+    pub(super) lease: Duration,
     pub(super) clocks: Estimate,
 }
 
@@ -50,12 +53,12 @@ impl GuestWarden {
     }
 
     fn prepare(&mut self, preparation: Preparation) -> Result<(), String> {
-        let Preparation { epoch, foothold, transfer, pages_from, clocks } = preparation;
+        let Preparation { epoch, foothold, transfer, pages_from, lease, clocks } = preparation;
         let offsets = clocks.offsets().ok_or("home did not say what time it is")?;
         // The namespaces first: they need a process with a single thread, and the pages thread is the second one.
         let init = FamilyInit::start(offsets).map_err(describe)?;
         let (bulk, mut orders) =
-            Bulk::start(Arc::clone(&self.key), self.common.ip, self.common.ports.0.clone())
+            Bulk::start(Arc::clone(&self.key), self.common.ip, self.common.ports.0.clone(), lease)
                 .map_err(describe)?;
         let events = self.events.clone();
         tokio::task::spawn_local(async move {
@@ -67,6 +70,7 @@ impl GuestWarden {
         bulk.allow(pages_from.unwrap_or(self.home_key));
         bulk.allow(self.home_key);
         self.epoch = epoch;
+        lease::watch(self.connection.clone(), lease, self.events.clone());
         self.control.send(ToHome::Prepared { pages: bulk.addr() }, Bytes::new());
         self.stage = Stage::Building(Family {
             init,
@@ -151,7 +155,10 @@ impl GuestWarden {
     fn build_program(&mut self, image: &ProcessImage) -> Result<(), String> {
         let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
         family.enliven(image, &self.waiter)?;
-        family.guest.start();
+        // One that stands still goes on as a whole.
+        if !family.frozen {
+            family.guest.start();
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod clocks;
+mod lease;
 mod leave;
 mod lines;
 mod status;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::build::Preparation;
 use self::clocks::Estimate;
+use self::lease::{Contact, Hold, LEASE_MAX};
 use bytes::Bytes;
 use ipc_home::guest::{Effect, Guest};
 use ipc_home::protocol::{FromBody, ToBody};
@@ -56,6 +58,8 @@ enum Event {
     /// All memory of a family or of a new program is there, or cannot be.
     Received(Arrival, Result<(), String>),
     Asked(Asked),
+    /// Whether home was heard of lately.
+    Contact(Contact),
 }
 
 /// Whose memory has come.
@@ -72,9 +76,10 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
     let waiter = Rc::new(Waiter::new().map_err(|error| error.to_string())?);
     let offer = lines::read_offer().await?;
     let key = Arc::new(WardenKey::generate().map_err(|error| error.to_string())?);
-    let ports = common.ports.0.clone();
+    // Home's lease holds, whatever that of this node's own families is.
+    let (ports, options) = (common.ports.0.clone(), for_calls(LEASE_MAX));
     let endpoint =
-        WardenEndpoint::bind_with(&key, common.ip, ports, for_calls()).map_err(|error| error.to_string())?;
+        WardenEndpoint::bind_with(&key, common.ip, ports, options).map_err(|error| error.to_string())?;
     endpoint.allow(offer.home_key);
     let (events, inbox) = mpsc::unbounded_channel();
     let ask = events.clone();
@@ -106,6 +111,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         stage: Stage::Empty,
         preparation: None,
         moving: true,
+        hold: Hold::default(),
         wanted: None,
         wanted_since: Instant::now(),
         refused_told: (0, Instant::now()),
@@ -160,6 +166,8 @@ struct GuestWarden {
     /// Waits for home's clocks.
     preparation: Option<Preparation>,
     moving: bool,
+    /// Whether the family stands still because home is out of reach.
+    hold: Hold,
     /// What home has asked for and something still stands in the way of.
     wanted: Option<ToGuest>,
     /// Since when.
@@ -197,6 +205,7 @@ impl GuestWarden {
             // What home wants may have to wait for something that does not end with an event.
             let pause = match self.wanted {
                 Some(_) => Some(PURSUIT_PAUSE),
+                None if self.hold == Hold::Due => Some(PURSUIT_PAUSE),
                 None => self.tell_refused(),
             };
             let event = match pause {
@@ -230,6 +239,7 @@ impl GuestWarden {
                         guest.fetched(pid, start, &data);
                     }
                 }
+                Event::Contact(contact) => self.contact(contact),
                 Event::Copied(transfer, sent) => self.copied(transfer, sent),
                 Event::Sent(transfer, sent) => self.sent(transfer, sent),
                 Event::Memory(order) => self.orders.push_back(order),
@@ -252,6 +262,7 @@ impl GuestWarden {
             }
             self.lay_out();
             self.effects();
+            self.hold_if_due();
             // A freeze may find every thread at rest already, so it is looked at again behind itself.
             if matches!(self.wanted, Some(ToGuest::Freeze { .. })) {
                 self.pursue_or_fail().await;
@@ -264,10 +275,11 @@ impl GuestWarden {
     async fn control(&mut self, message: ToGuest) -> Result<(), String> {
         tracing::debug!(step = message.name(), "from home");
         fail::pass("guest", message.name());
+        self.contact(Contact::Kept);
         match message {
-            ToGuest::Prepare { epoch, foothold, transfer, pages_from } => {
+            ToGuest::Prepare { epoch, foothold, transfer, pages_from, lease } => {
                 let clocks = Estimate::default();
-                self.ask_clocks(Preparation { epoch, foothold, transfer, pages_from, clocks })
+                self.ask_clocks(Preparation { epoch, foothold, transfer, pages_from, lease, clocks })
             }
             ToGuest::Clocks { question, clocks } => self.heard_clocks(question, clocks),
             ToGuest::Context { family, transfer } => {
@@ -309,7 +321,7 @@ impl GuestWarden {
                 self.end(pid);
                 Ok(())
             }
-            ToGuest::Discard => Ok(()),
+            ToGuest::Discard | ToGuest::Here => Ok(()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use transport::Epoch;
 
 use super::HomeWarden;
+use crate::warden::common::write_whole;
 use crate::warden::fail;
 
 impl HomeWarden {
@@ -15,10 +16,8 @@ impl HomeWarden {
     pub(super) fn grant(&mut self) -> Result<(), String> {
         let next = self.epoch.next();
         let record = self.common.control.with_extension(EPOCH_FILE);
-        let draft = record.with_extension(EPOCH_DRAFT);
-        // The record is the old or the new one, and never a half: without it the next warden would begin anew.
-        std::fs::write(&draft, next.0.to_string())
-            .and_then(|()| std::fs::rename(&draft, &record))
+        // Without it the next warden would begin anew.
+        write_whole(&record, &next.0.to_string())
             .map_err(|error| format!("recording epoch {next} in {}: {error}", record.display()))?;
         self.epoch = next;
         fail::pass("home", "granted");
@@ -34,6 +33,3 @@ pub(super) fn last_epoch(control: &Path) -> Epoch {
 
 /// Beside the socket, a file that holds the last granted epoch.
 const EPOCH_FILE: &str = "epoch";
-
-/// The next record until it is complete.
-const EPOCH_DRAFT: &str = "epoch.new";

@@ -85,6 +85,11 @@ impl HomeWarden {
                 }
             }
             Event::Control(number, Some(ToHome::Refused(counts))) => self.refused.update(number, counts),
+            Event::Control(number, Some(ToHome::AreYouThere)) => {
+                if let Some(peer) = self.away.as_ref().filter(|peer| peer.number == number) {
+                    peer.control.send(ToGuest::Here, Bytes::new());
+                }
+            }
             Event::Control(number, Some(message)) => {
                 fail::pass("home", message.name());
                 let heard = self.heard.get(&number);

@@ -82,6 +82,7 @@ impl HomeWarden {
             foothold: self.foothold.ok_or("no address range of homing's own")?,
             transfer,
             pages_from: self.away.as_ref().and_then(pages_from),
+            lease: super::lease(&self.common),
         };
         next.control.send(prepare, Bytes::new());
         loop {

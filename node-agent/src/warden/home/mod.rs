@@ -18,6 +18,7 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ipc_home::deputy::Deputy;
@@ -34,6 +35,7 @@ use transport::{Epoch, KeyHash, ProcessId};
 
 use self::epoch::last_epoch;
 use self::events::{Event, Line};
+use self::peer::STEP_LIMIT;
 use self::refused::Refused;
 use crate::cli::warden_args::WardenCommon;
 use crate::warden::alert::Alert;
@@ -108,6 +110,8 @@ struct HomeWarden {
     refused: Refused,
     /// When to look for threads that have been without work for a while.
     doze: Option<Pin<Box<Sleep>>>,
+    /// The guest warden whose death the agent has told of; 0: none.
+    told_dead: u64,
     /// Connections of agents.
     visitors: usize,
     /// The last one has been closed.
@@ -123,8 +127,8 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
     let waiter = Rc::new(Waiter::new().map_err(describe)?);
     let start_ticks = procfs::stat_field(pid, 22).map_err(describe)?;
     let key = Arc::new(WardenKey::generate().map_err(describe)?);
-    let endpoint =
-        WardenEndpoint::bind_with(&key, common.ip, common.ports.0.clone(), for_calls()).map_err(describe)?;
+    let (ports, options) = (common.ports.0.clone(), for_calls(lease(common)));
+    let endpoint = WardenEndpoint::bind_with(&key, common.ip, ports, options).map_err(describe)?;
     let (events, inbox) = mpsc::unbounded_channel();
     let (ask, visits) = (events.clone(), events.clone());
     listen(
@@ -166,6 +170,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         staging: HashMap::new(),
         refused: Refused::default(),
         doze: None,
+        told_dead: 0,
         visitors: 0,
         leaving: false,
         alert: Alert::new(),
@@ -175,6 +180,11 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
     // A guest warden that was not told yet learns it from this.
     warden.endpoint.close().await;
     ended
+}
+
+/// For how long a family lives on that is out of reach.
+fn lease(common: &WardenCommon) -> Duration {
+    Duration::from_secs(common.lease.into())
 }
 
 impl HomeWarden {
@@ -198,7 +208,9 @@ impl HomeWarden {
                 self.programs().await;
             }
             if self.away.as_ref().is_some_and(|peer| !self.heard.contains_key(&peer.number)) {
-                return Err(self.end_family().await);
+                let reason = self.end_family().await;
+                self.leave_word(&reason);
+                return Err(reason);
             }
             // A visitor who has just come has not been counted yet.
             let is_left = self.leaving && self.visitors == 0 && self.inbox.is_empty();
@@ -208,7 +220,8 @@ impl HomeWarden {
             if self.away.is_some() && self.deputy.as_ref().is_some_and(Deputy::is_empty) {
                 if let Some(peer) = &self.away {
                     peer.control.send(ToGuest::Discard, Bytes::new());
-                    peer.connection.closed().await;
+                    // One that is out of reach finds out by itself.
+                    let _ = tokio::time::timeout(STEP_LIMIT, peer.connection.closed()).await;
                 }
                 return Ok(());
             }
@@ -251,7 +264,8 @@ impl HomeWarden {
     fn bulk(&mut self) -> Result<&Bulk, String> {
         if self.bulk.is_none() {
             let (key, ports) = (Arc::clone(&self.key), self.common.ports.0.clone());
-            let (bulk, mut orders) = Bulk::start(key, self.common.ip, ports).map_err(describe)?;
+            let (bulk, mut orders) =
+                Bulk::start(key, self.common.ip, ports, lease(&self.common)).map_err(describe)?;
             let events = self.events.clone();
             tokio::task::spawn_local(async move {
                 while let Some(order) = orders.recv().await {

@@ -108,8 +108,8 @@ impl HomeWarden {
 
 /// How a process has ended, in words; `None` if it has not.
 fn how_it_ended(pid: u32) -> Option<String> {
-    let Ok(state) = procfs::status_value(&pid.to_string(), "State") else { return Some("ended".to_owned()) };
-    if !state.starts_with(['Z', 'X']) {
+    let Ok(state) = procfs::state(&pid.to_string()) else { return Some("ended".to_owned()) };
+    if !matches!(state, 'Z' | 'X') {
         return None;
     }
     let status = procfs::stat_field(pid, EXIT_STATUS_FIELD).unwrap_or(0);

@@ -36,7 +36,8 @@ async fn dial_as(
     let credentials = shown.map(|node| tls::Credentials { chain: node.chain(), key: node.private_key() });
     let verifier = tls::ClusterNode::new(tls::Anchor::Pin(trusted), None);
     let tls = tls::client(credentials, Arc::new(verifier), versions.offers(&[Protocol::Agent])).unwrap();
-    let client = config::client(tls, Profile::Latency, config::Limits::AGENT).unwrap();
+    let client =
+        config::client(tls, Profile::Latency, config::Limits::AGENT, config::Pulse::default()).unwrap();
     let endpoint = quinn::Endpoint::client(SocketAddr::new(LOOPBACK, 0)).unwrap();
     soon(dial::dial(&endpoint, client, addr, &versions)).await
 }

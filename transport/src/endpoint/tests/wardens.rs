@@ -224,6 +224,7 @@ async fn unruly(guest: &WardenEndpoint) -> (quinn::Connection, Connection) {
         tls::client(Some(credentials), verifier, offers).unwrap(),
         Profile::Latency,
         config::Limits::WARDEN,
+        config::Pulse::default(),
     )
     .unwrap();
     let endpoint = quinn::Endpoint::client(SocketAddr::new(LOOPBACK, 0)).unwrap();
