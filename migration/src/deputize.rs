@@ -159,6 +159,7 @@ impl Work<'_> {
     }
 
     fn disable_alternate_stack(&mut self) -> Result<(), BuildError> {
+        self.remote.without_stack();
         let scratch = self.foothold.scratch();
         let words = [0u64, libc::SS_DISABLE as u64, 0];
         self.put(0, &words.map(u64::to_le_bytes).concat())?;

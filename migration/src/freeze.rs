@@ -59,6 +59,8 @@ impl Frozen {
         let mut frozen = Frozen { pid, threads: Vec::new(), waits };
         for _ in 0..ROUNDS_MAX {
             match frozen.stop_new_threads(waiter) {
+                // The kernel leaves threads out of a list that is read while another one ends.
+                Ok(0) if has_more_threads(pid, frozen.threads.len()) => std::thread::yield_now(),
                 Ok(0) => {
                     // Thread ids wrap round, so the leader's need not be the lowest.
                     frozen.threads.sort_by_key(|thread| (thread.task.tid() != pid, thread.task.tid()));
@@ -116,13 +118,11 @@ impl Frozen {
         let mut failure = None;
         let vdso = if seized.is_empty() { None } else { Vdso::of(self.pid).ok() };
         for task in seized {
-            let stopped = waiter.next(task).and_then(|(task, event)| {
-                task.set_options(OPTIONS)?;
-                match &vdso {
-                    Some(vdso) if event == Event::Stop(libc::SIGTRAP) => outside(task, vdso, waiter),
-                    _ => Ok((task, event)),
-                }
+            let stopped = waiter.next(task).and_then(|(task, event)| match &vdso {
+                Some(vdso) if event == Event::Stop(libc::SIGTRAP) => outside(task, vdso, waiter),
+                _ => Ok((task, event)),
             });
+            let stopped = stopped.and_then(|(task, event)| task.set_options(OPTIONS).map(|()| (task, event)));
             match stopped {
                 Ok((task, event)) => {
                     let signal = match event {
@@ -144,7 +144,8 @@ impl Frozen {
     }
 }
 
-/// Lets a thread go on for a moment, and again, until it stops outside of the vdso. One that does little else than
+/// Lets a thread go on for a moment, and again, until it stops outside of the vdso; still without options, for what it may
+/// do in that moment. One that does little else than
 /// read clocks is taken where it is in the end, which is safe but for two instructions, see [`crate::vdso`].
 fn outside(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, Event), TraceError> {
     for _ in 0..STOPS_MAX {
@@ -162,6 +163,14 @@ fn outside(mut task: Stopped, vdso: &Vdso, waiter: &Waiter) -> Result<(Stopped, 
     Ok((task, Event::Stop(libc::SIGTRAP)))
 }
 
+/// Whether the process has more threads than so many, those not counted that have ended.
+fn has_more_threads(pid: u32, known: usize) -> bool {
+    let count = procfs::stat_field(pid, THREADS_FIELD).unwrap_or(0);
+    let more = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(known);
+    let ended = || procfs::threads(pid).unwrap_or_default().into_iter().filter(|tid| has_ended(pid, *tid));
+    more > 0 && more > ended().count()
+}
+
 /// Whether a thread is a zombie, or gone.
 fn has_ended(pid: u32, tid: u32) -> bool {
     procfs::state(&format!("{pid}/task/{tid}")).map_or(true, |state| matches!(state, 'Z' | 'X'))
@@ -176,6 +185,9 @@ fn hide_interruption(task: &Stopped) -> Result<(), TraceError> {
 
 /// Passes over the thread list before giving up on a process that never stands still.
 const ROUNDS_MAX: usize = 100;
+
+/// `num_threads` in proc(5)'s list for `stat`.
+const THREADS_FIELD: usize = 20;
 
 /// Stops of a thread that is met in the vdso again and again, each of some microseconds.
 const STOPS_MAX: usize = 20;

@@ -73,6 +73,12 @@ impl<'w> Remote<'w> {
         Ok(Remote { waiter, task, landing, heal_at: None, registers, mask, owed })
     }
 
+    /// The thread's own code is done with its stack. While its stack pointer is in the alternate stack, the kernel refuses
+    /// to disable that one (EPERM, sigaltstack(2)), as it does for a thread that was stopped in a signal handler.
+    pub(crate) fn without_stack(&mut self) {
+        self.registers.rsp = 0;
+    }
+
     /// The thread's id here.
     pub(crate) fn tid(&self) -> u32 {
         self.task.as_ref().map_or(0, Stopped::tid)

@@ -90,9 +90,10 @@ fn main() {
     common::run(&TESTS);
 }
 
-const TESTS: [(&str, fn()); 3] = [
+const TESTS: [(&str, fn()); 4] = [
     ("goes_out_and_home_and_ends_as_if_nothing_had_happened", untroubled),
     ("goes_out_and_home_although_its_text_has_no_room", without_room),
+    ("goes_out_and_home_while_it_handles_a_signal_on_its_alternate_stack", on_its_alternate_stack),
     ("goes_out_after_moves_that_were_aborted_and_wardens_that_were_killed", after_failures),
 ];
 
@@ -128,16 +129,7 @@ fn untroubled() {
 
 /// A static program whose one page of text is full to the last byte.
 fn without_room() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (source, program) = (directory.path().join("full.S"), directory.path().join("full"));
-    std::fs::write(&source, FULL_PAGE).expect("a source");
-    let mut gcc = Command::new("gcc");
-    let built = gcc.args(["-nostdlib", "-static", "-o"]).arg(&program).arg(&source).status().expect("gcc");
-    assert!(built.success());
-    // A page that is yet to be written to the disk would pass for a dirty copy.
-    File::open(&program).and_then(|file| file.sync_all()).expect("a file on the disk");
-    let child = Command::new(&program).stdout(Stdio::piped()).spawn().expect("the program");
-    wait_for_work(child.id());
+    let child = built("full.S", FULL_PAGE, &["-nostdlib", "-static"]);
     let maps = procfs::maps(child.id()).expect("maps");
     let text = maps.iter().find(|map| map.protection & libc::PROT_EXEC.unsigned_abs() != 0).expect("text");
     let mut last = [0; 512];
@@ -147,6 +139,48 @@ fn without_room() {
     goes_out_and_home(&child);
     ends_well(child);
 }
+
+/// It works in a handler, as the threads of Go programs do now and then.
+fn on_its_alternate_stack() {
+    let child = built("handler.c", HANDLER, &["-O1"]);
+    goes_out_and_home(&child);
+    ends_well(child);
+}
+
+/// A program of our own, at work.
+fn built(name: &str, text: &str, flags: &[&str]) -> Child {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, program) = (directory.path().join(name), directory.path().join("program"));
+    std::fs::write(&source, text).expect("a source");
+    let built = Command::new("gcc").args(flags).arg("-o").arg(&program).arg(&source).status().expect("gcc");
+    assert!(built.success());
+    // A page that is yet to be written to the disk would pass for a dirty copy.
+    File::open(&program).and_then(|file| file.sync_all()).expect("a file on the disk");
+    let child = Command::new(&program).stdout(Stdio::piped()).spawn().expect("the program");
+    wait_for_work(child.id());
+    child
+}
+
+const HANDLER: &str = r#"
+#include <signal.h>
+#include <unistd.h>
+static char area[65536];
+static void handler(int signal)
+{
+    for (volatile unsigned long left = 1500000000; left; left--) {}
+    if (write(1, "4000000\n", 8) == 8)
+        _exit(7);
+}
+int main(void)
+{
+    stack_t stack = { .ss_sp = area, .ss_size = sizeof area };
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_ONSTACK };
+    sigaltstack(&stack, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+    return 1;
+}
+"#;
 
 /// It counts for a few seconds, and ends as the shell does.
 const FULL_PAGE: &str = r#"

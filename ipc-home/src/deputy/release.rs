@@ -60,14 +60,26 @@ impl Deputy {
         tids.into_iter().for_each(|tid| self.proceed(tid));
     }
 
-    /// Shadow threads without a body thread in the image. The last words of a thread that has ended may still be on
-    /// their way, and its shadow must end too before its process can go on.
+    /// Shadow threads without a body thread in the image, and the other way round. The last words of a thread that has
+    /// ended may still be on their way, and its shadow must end too before its process can go on.
     #[must_use]
     pub fn strangers(&self, family: &FamilyImage) -> Vec<String> {
+        // A process that has just been killed here has no place in the image, which may not know it yet.
+        let alive = family.processes.iter().filter(|process| self.is_alive(process.pid));
         let bodies: HashSet<u32> =
-            family.processes.iter().flat_map(|process| &process.threads).map(|thread| thread.tid).collect();
-        let strangers = self.threads.iter().filter(|(tid, _)| !bodies.contains(tid));
-        strangers.map(|(tid, thread)| format!("{tid} of {}: {:?}", thread.pid, thread.state)).collect()
+            alive.flat_map(|process| &process.threads).map(|thread| thread.tid).collect();
+        let shadows = self.threads.iter().filter(|(tid, _)| !bodies.contains(tid));
+        let shadows = shadows.map(|(tid, thread)| format!("{tid} of {}: {:?}", thread.pid, thread.state));
+        let bodies = bodies.iter().filter(|tid| !self.threads.contains_key(tid));
+        shadows.chain(bodies.map(|tid| format!("{tid}: unknown at home"))).collect()
+    }
+
+    /// Shadow threads that are not at hand after a recall: one that took too long with something, and cannot be given
+    /// back yet.
+    #[must_use]
+    pub fn absent(&self) -> Vec<String> {
+        let absent = self.threads.iter().filter(|(_, thread)| !matches!(thread.state, Shadow::Parked(_)));
+        absent.map(|(tid, thread)| format!("{tid} of {}: {:?}", thread.pid, thread.state)).collect()
     }
 
     /// Lends out the threads of a process, the leader first; signals that came meanwhile go into its image.

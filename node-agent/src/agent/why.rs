@@ -108,7 +108,7 @@ async fn prepare(
     match conversation.hear().await? {
         FromWarden::Offer(offer) => Ok(Ok(offer)),
         FromWarden::Refused(reasons) => Ok(Err(reasons)),
-        FromWarden::Failed { reason } => Err(WardenError::Ended(reason)),
+        FromWarden::Failed { reason, .. } => Err(WardenError::Ended(reason)),
         _ => Err(WardenError::Nonsense),
     }
 }

@@ -170,7 +170,9 @@ impl Mover {
             }
             (State::Placing { plan }, Event::Checked(refusals)) => self.on_checked(plan, &refusals),
             (State::Moving, Event::WardenSaid(said)) => self.on_moving(now, said),
-            (state, Event::WardenSaid(FromWarden::Failed { reason })) => self.on_trouble(&state, &reason),
+            (state, Event::WardenSaid(FromWarden::Failed { reason, goes_on })) => {
+                self.on_trouble(&state, &reason, goes_on)
+            }
             // What comes late or twice belongs to a step that is over.
             (state, _) => {
                 self.state = state;
@@ -220,7 +222,7 @@ impl Mover {
     fn on_moving(&mut self, now: Duration, said: FromWarden) -> Vec<Action> {
         match said {
             FromWarden::Moved(report) => vec![Action::Finish(Outcome::Moved(report))],
-            FromWarden::Failed { reason } => self.on_trouble(&State::Moving, &reason),
+            FromWarden::Failed { reason, goes_on } => self.on_trouble(&State::Moving, &reason, goes_on),
             FromWarden::Progress { round, bytes } => {
                 self.state = State::Moving;
                 self.deadline = now + SILENCE_MAX;
@@ -233,13 +235,17 @@ impl Mover {
         }
     }
 
-    fn on_trouble(&mut self, state: &State, reason: &str) -> Vec<Action> {
+    fn on_trouble(&mut self, state: &State, reason: &str, goes_on: bool) -> Vec<Action> {
         let phase = match state {
             State::Finding | State::Preparing => "while looking at the process",
             State::Placing { .. } => "while waiting for the target",
             State::Moving | State::Over => "during the move",
         };
-        let reason = format!("{phase}: {reason}; the program goes on at {}", self.order.from);
+        let reason = format!("{phase}: {reason}");
+        if !goes_on {
+            return self.fail(ExitCode::Failed, vec![reason], "see what became of it: homing ps");
+        }
+        let reason = format!("{reason}; the program goes on at {}", self.order.from);
         self.fail(ExitCode::Failed, vec![reason], "try again, or ask `homing why`")
     }
 

@@ -182,7 +182,7 @@ fn what_comes_late_or_twice_changes_nothing() {
 
 #[test]
 fn a_warden_that_fails_early_names_the_phase() {
-    let failed = || said(FromWarden::Failed { reason: "no memory".into() });
+    let failed = || said(FromWarden::Failed { reason: "no memory".into(), goes_on: true });
     let actions = drive(order("bravo", false), vec![Event::WardenFound, failed()]);
     assert_eq!(
         actions.last().unwrap(),
@@ -192,4 +192,11 @@ fn a_warden_that_fails_early_names_the_phase() {
         vec![Event::WardenFound, said(FromWarden::Offer(offer())), Event::Placed(accept()), failed()];
     let actions = drive(order("bravo", false), events);
     assert_eq!(actions.last().unwrap(), "Failed: during the move: no memory; the program goes on at alpha");
+}
+
+#[test]
+fn nobody_is_told_that_a_program_goes_on_that_has_ended() {
+    let ended = said(FromWarden::Failed { reason: "process 7 ended (exit 0)".into(), goes_on: false });
+    let actions = drive(order("bravo", false), vec![Event::WardenFound, ended]);
+    assert_eq!(actions.last().unwrap(), "Failed: while looking at the process: process 7 ended (exit 0)");
 }

@@ -89,10 +89,12 @@ pub enum FromWarden {
     },
     /// The move is done.
     Moved(MoveReport),
-    /// The move did not happen; the program goes on where it was.
+    /// The move did not happen.
     Failed {
         /// What failed, where, why, what to do next.
         reason: String,
+        /// The program goes on where it was; if not, it has ended.
+        goes_on: bool,
     },
     /// To `Status`.
     Status(WardenStatus),

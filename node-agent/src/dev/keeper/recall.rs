@@ -52,7 +52,7 @@ async fn bring_home(socket: &Path, mut status: WardenStatus, deadline: Instant) 
         match ask(socket, ToWarden::Recall, deadline).await? {
             FromWarden::Moved(_) => return Ok(true),
             // It may be on the move, and can come home once it has arrived.
-            FromWarden::Failed { reason } => match Instant::now() + RETRY < deadline {
+            FromWarden::Failed { reason, .. } => match Instant::now() + RETRY < deadline {
                 true => sleep(RETRY).await,
                 false => return Err(RecallError::Refused(reason)),
             },

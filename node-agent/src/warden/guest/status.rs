@@ -8,7 +8,7 @@ impl GuestWarden {
     pub(super) fn answer(&self, asked: &Asked) {
         let answer = match asked.question {
             ToWarden::Status | ToWarden::PeerGone { .. } => FromWarden::Status(self.status()),
-            _ => FromWarden::Failed { reason: "only a home warden moves a family".to_owned() },
+            _ => FromWarden::Failed { reason: "only a home warden moves a family".to_owned(), goes_on: true },
         };
         // An agent that has hung up does not want to know.
         let _ = asked.answers.send(answer);

@@ -108,7 +108,7 @@ impl HomeWarden {
                         self.lose(key);
                         FromWarden::Status(self.status())
                     }
-                    _ if self.moving => FromWarden::Failed { reason: "busy: moving".to_owned() },
+                    _ if self.moving => self.failure("busy: moving".to_owned()),
                     _ => return self.waiting.push_back(asked),
                 };
                 // An agent that has hung up does not want to know.

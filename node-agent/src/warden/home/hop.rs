@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use ipc_home::deputy::Deputy;
 use migration::image::FamilyImage;
 use transport::KeyHash;
 
@@ -147,15 +148,25 @@ impl HomeWarden {
 
     /// Waits until the last words of threads that ended before the freeze have come.
     pub(super) async fn agree(&mut self, family: &FamilyImage) -> Result<(), String> {
+        self.until_none("guest and home do not have the same threads", |deputy| deputy.strangers(family))
+            .await
+    }
+
+    /// Waits until no thread is left that stands in the way.
+    pub(super) async fn until_none(
+        &mut self,
+        trouble: &str,
+        threads: impl Fn(&Deputy) -> Vec<String>,
+    ) -> Result<(), String> {
         let deadline = tokio::time::Instant::now() + STEP_LIMIT;
         loop {
-            let strangers = self.deputy.as_ref().map_or_else(Vec::new, |deputy| deputy.strangers(family));
-            if strangers.is_empty() {
+            let left = self.deputy.as_ref().map_or_else(Vec::new, &threads);
+            if left.is_empty() {
                 return Ok(());
             }
             match tokio::time::timeout_at(deadline, self.next_event()).await {
                 Ok(Some(event)) => self.handle(event),
-                _ => return Err(format!("ended at the guest and not at home: {}", strangers.join(", "))),
+                _ => return Err(format!("{trouble}: {}", left.join(", "))),
             }
         }
     }

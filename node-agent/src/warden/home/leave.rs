@@ -61,6 +61,7 @@ impl HomeWarden {
         let pause = stopped_at.elapsed();
         sent += rest;
         if let Err(reason) = self.become_deputy(frozen, &image, &area) {
+            tracing::error!(reason, "the program at home does not become a deputy: its family ends");
             // The body runs, so what is here is no program any more, and without a shadow the body cannot go on.
             let _ = signal::kill(self.pid, libc::SIGKILL);
             self.dismiss(&peer);

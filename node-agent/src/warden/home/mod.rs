@@ -242,19 +242,13 @@ impl HomeWarden {
                 } else {
                     self.leave(node, accept).await
                 };
-                moved.map_or_else(|reason| FromWarden::Failed { reason }, FromWarden::Moved)
+                moved.map_or_else(|reason| self.failure(reason), FromWarden::Moved)
             }
-            ToWarden::Recall if self.away.is_none() => {
-                FromWarden::Failed { reason: "the family is at home".to_owned() }
-            }
+            ToWarden::Recall if self.away.is_none() => self.failure("the family is at home".to_owned()),
             ToWarden::Recall => {
                 let moved = self.recall().await;
-                moved.map_or_else(|reason| FromWarden::Failed { reason }, FromWarden::Moved)
+                moved.map_or_else(|reason| self.failure(reason), FromWarden::Moved)
             }
-        };
-        let answer = match answer {
-            FromWarden::Failed { reason } => FromWarden::Failed { reason: self.reason(reason) },
-            other => other,
         };
         self.moving = false;
         // An agent that has hung up does not want to know.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::time::Instant;
 
 use bytes::Bytes;
+use ipc_home::deputy::Deputy;
 use migration::foothold::Foothold;
 use migration::homecoming;
 use migration::image::{FamilyImage, ProcessImage};
@@ -14,6 +15,7 @@ use migration::tracee::TraceError;
 use migration::vessel::BuildError;
 
 use super::peer::{COPY_LIMIT, captured, copied};
+use super::state::how_it_ended;
 use super::{HomeWarden, Peer};
 use crate::warden::bulk::{Order, Sent, Target};
 use crate::warden::common::describe;
@@ -77,8 +79,9 @@ impl HomeWarden {
         let threads = deputy.surrender(pid);
         deputy.hand_over_signals(&mut image);
         match homecoming::let_go(&image, threads, foothold, &self.waiter) {
+            Ok(()) => {}
             // Killed just now.
-            Ok(()) | Err(BuildError::Trace(TraceError::Died(_))) => {}
+            Err(BuildError::Trace(TraceError::Died(_))) if how_it_ended(pid).is_some() => {}
             Err(error) => {
                 tracing::error!(pid, error = describe(error), "a process that is half at home ends");
                 // Gone by itself, then.
@@ -131,6 +134,8 @@ impl HomeWarden {
         let received = self.bulk()?.received(transfer);
         self.meanwhile(received).await?;
         self.agree(&family).await?;
+        // One that were missing when the others are let go would stay behind, stopped.
+        self.until_none("threads at home are not at hand", Deputy::absent).await?;
         Ok((family, sent))
     }
 

@@ -57,10 +57,15 @@ impl HomeWarden {
         if reasons.is_empty() { Ok(needs) } else { Err(reasons) }
     }
 
-    /// Why a step failed: if the program has ended, then for that.
-    pub(super) fn reason(&self, reason: String) -> String {
+    /// A step has failed.
+    pub(super) fn failure(&self, reason: String) -> FromWarden {
+        FromWarden::Failed { goes_on: how_it_ended(self.pid).is_none(), reason: self.reason(reason) }
+    }
+
+    /// Why a step failed: if the program has ended, then probably for that.
+    fn reason(&self, reason: String) -> String {
         match how_it_ended(self.pid) {
-            Some(how) => format!("process {} {how} while it was being moved", self.pid),
+            Some(how) => format!("process {} {how} while it was being moved ({reason})", self.pid),
             None => reason,
         }
     }
@@ -107,7 +112,7 @@ impl HomeWarden {
 }
 
 /// How a process has ended, in words; `None` if it has not.
-fn how_it_ended(pid: u32) -> Option<String> {
+pub(super) fn how_it_ended(pid: u32) -> Option<String> {
     let Ok(state) = procfs::state(&pid.to_string()) else { return Some("ended".to_owned()) };
     if !matches!(state, 'Z' | 'X') {
         return None;
