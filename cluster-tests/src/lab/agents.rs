@@ -127,7 +127,7 @@ impl LabNode {
         self.homing_pids(|verb| verb == ["warden", "guest"])
     }
 
-    /// The last epoch that was granted to the families of process `pid` of this node; the files of those that have
+    /// The epoch that counts, or did last, for the families of process `pid` of this node; the files of those that have
     /// ended stay.
     #[must_use]
     pub fn epoch(&self, pid: u32) -> u64 {
@@ -137,7 +137,7 @@ impl LabNode {
         let records = names.filter(|name| name.starts_with(&prefix) && name.ends_with(".epoch"));
         let epochs = records.filter_map(|name| {
             let text = self.read_file(&format!("{WARDENS}/{name}")).ok()?;
-            String::from_utf8(text).ok()?.trim().parse().ok()
+            String::from_utf8(text).ok()?.split_whitespace().next()?.parse().ok()
         });
         epochs.max().unwrap_or(0)
     }

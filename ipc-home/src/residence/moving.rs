@@ -114,18 +114,19 @@ impl Residence {
         })
     }
 
-    /// The family goes on where it was, in an epoch of its own if it was asked to stop.
+    /// The family goes on where it was, in an epoch of its own if it was asked for anything.
     fn undo(&mut self, moving: Move, reason: Reason) -> Vec<Action> {
         let Move { to, next, step } = moving;
         let dismissed = Action::Tell(to, Ask::Discard(next));
         match step {
             Step::Recording => self.settle(Action::NotMoved(reason)),
-            Step::Preparing | Step::Copying => {
+            Step::Preparing => {
                 let mut actions = self.settle(Action::NotMoved(reason));
                 actions.push(dismissed);
                 actions
             }
-            Step::Stopping | Step::Taking | Step::Accepting(_) => {
+            // A seat that copies would else go on with that.
+            Step::Copying | Step::Stopping | Step::Taking | Step::Accepting(_) => {
                 let (seat, former) = (self.seat, self.epoch);
                 self.resume(seat, former, reason, dismissed)
             }

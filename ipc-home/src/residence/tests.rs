@@ -69,10 +69,10 @@ fn without_a_record_nobody_is_told() {
 }
 
 #[test]
-fn before_the_stop_there_is_nothing_to_undo() {
+fn before_it_is_asked_for_anything_there_is_nothing_to_undo() {
     let mut residence = Residence::at_home(Epoch(0));
-    move_until(&mut residence, B, Some(|ask| matches!(ask, Ask::Copy(_))));
-    let late = Reason::Late(Ask::Copy(Epoch(0)));
+    move_until(&mut residence, B, Some(|ask| matches!(ask, Ask::Prepare(_))));
+    let late = Reason::Late(Ask::Prepare(Epoch(1)));
     assert_eq!(
         residence.step(Event::TimeUp),
         [Action::NotMoved(late), Action::Tell(B, Ask::Discard(Epoch(1)))]

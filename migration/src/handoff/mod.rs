@@ -26,8 +26,8 @@
 //!
 //! Home itself is a seat: what it asks of itself are its own hands' deeds.
 //!
-//! The wardens take the same steps with messages of their own, which carry the image as well; these machines are to
-//! carry them out.
+//! The wardens' messages carry the image as well. What the home warden does is what its residence says
+//! (`ipc_home::residence`); the guest warden takes the same steps as the [`Keeper`] here, which is to drive it.
 
 mod keeper;
 

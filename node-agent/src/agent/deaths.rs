@@ -62,8 +62,11 @@ impl Agent {
             return;
         }
         self.nursery.sweep(socket);
-        let WardenStatus { role, process, key, home_name, .. } = status;
+        let WardenStatus { role, process, key, home_name, at, .. } = status;
         let text = match role {
+            WardenRole::Home if at == home_name => {
+                format!("{}: its home warden was killed; it goes on at home", process.pid)
+            }
             WardenRole::Home => format!("{}: its home warden was killed, and it with it", process.pid),
             WardenRole::Guest => format!("{} of {home_name}: its guest warden was killed", process.pid),
         };

@@ -3,8 +3,8 @@
 //!
 //! `HOMING_FAIL=guest.context:kill` in the environment of an agent has its guest wardens die by SIGKILL when they are
 //! told to complete a body. The instants are `guest.STEP` before a step that home has asked for, `home.STEP` after a
-//! word of a guest was heard, both with the names of [`handoff`](super::handoff), and `home.granted` when the new
-//! epoch is recorded. `HOMING_FAIL=pages:damage 50` flips a bit in every fiftieth batch of pages that its wardens send.
+//! word of a guest was heard, both with the names of [`handoff`](super::handoff), and `home.recorded` and
+//! `home.committed` when an epoch may be used, and when it counts. `HOMING_FAIL=pages:damage 50` flips a bit in every fiftieth batch of pages that its wardens send.
 //! Without the variable nothing happens.
 
 use std::env;

@@ -87,7 +87,10 @@ pub(super) enum ToGuest {
         transfer: u64,
     },
     /// Go on: the move did not happen.
-    Thaw,
+    Thaw {
+        /// In an epoch of its own, so that nothing that was said before is taken for what is said from now on.
+        epoch: Epoch,
+    },
     /// The family is elsewhere: end.
     Discard,
     /// A process of the family has a new program: this replaces its body.
@@ -121,7 +124,7 @@ impl ToGuest {
             ToGuest::Copy { .. } => "copy",
             ToGuest::Freeze { .. } => "freeze",
             ToGuest::SendRest { .. } => "send rest",
-            ToGuest::Thaw => "thaw",
+            ToGuest::Thaw { .. } => "thaw",
             ToGuest::Discard => "discard",
             ToGuest::NewProgram { .. } => "new program",
             ToGuest::End(_) => "end",
@@ -142,7 +145,10 @@ pub(super) enum ToHome {
     /// The body is complete and stands still.
     Ready,
     /// It runs.
-    Running,
+    Running {
+        /// In which epoch.
+        epoch: Epoch,
+    },
     /// Further rounds would not make the rest smaller, or are not possible.
     Copied {
         /// Of which transfer.
@@ -191,7 +197,7 @@ impl ToHome {
         match self {
             ToHome::Prepared { .. } => "prepared",
             ToHome::Ready => "ready",
-            ToHome::Running => "running",
+            ToHome::Running { .. } => "running",
             ToHome::Copied { .. } => "copied",
             ToHome::Still { .. } => "still",
             ToHome::Captured { .. } => "captured",
@@ -216,7 +222,7 @@ impl ToHome {
             | ToHome::AreYouThere
             | ToHome::Copied { .. }
             | ToHome::Ready
-            | ToHome::Running
+            | ToHome::Running { .. }
             | ToHome::ProgramRuns(_)
             | ToHome::Refused(_)
             | ToHome::ProgramFailed(..) => None,

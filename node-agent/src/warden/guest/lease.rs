@@ -3,6 +3,8 @@
 //! While one of its threads waits for home in a call that no other node could go on with, such as fork, the others are not
 //! stopped before that end.
 //!
+//! A family that has never run here does not wait for that: it counts elsewhere, or not yet.
+//!
 //! None of this decides what counts: home executes no call that it does not hear of, and runs no second body. It only
 //! saves the guest from computing for nobody.
 
@@ -79,6 +81,16 @@ pub(super) fn watch(home: Connection, lease: Duration, events: mpsc::UnboundedSe
 }
 
 impl GuestWarden {
+    /// Whether what is here has never run, and home has said nothing for a while: there is nothing to be lost then, and home
+    /// lets the family go on where it was.
+    pub(super) fn is_forsaken(&mut self, contact: Contact) -> bool {
+        if self.has_run || contact == Contact::Kept {
+            self.doubtful_since = None;
+            return false;
+        }
+        self.doubtful_since.get_or_insert_with(Instant::now).elapsed() >= UNBORN_PATIENCE
+    }
+
     pub(super) fn contact(&mut self, contact: Contact) {
         if contact != Contact::Kept {
             self.control.send(ToHome::AreYouThere, Bytes::new());
@@ -123,6 +135,9 @@ const TENTHS_OF_LEASE: u32 = 8;
 
 /// Longer than any lease.
 pub(super) const LEASE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// For home, where nothing has run yet.
+const UNBORN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two questions to a home that says nothing. They are small; only where the connection had as much under way as it
 /// may when the link was cut they wait for QUIC's own timers.

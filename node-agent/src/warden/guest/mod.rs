@@ -111,6 +111,8 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         stage: Stage::Empty,
         preparation: None,
         moving: true,
+        has_run: false,
+        doubtful_since: None,
         hold: Hold::default(),
         wanted: None,
         wanted_since: Instant::now(),
@@ -166,6 +168,10 @@ struct GuestWarden {
     /// Waits for home's clocks.
     preparation: Option<Preparation>,
     moving: bool,
+    /// The family was told to run here.
+    has_run: bool,
+    /// Since when home has said nothing, if it has not.
+    doubtful_since: Option<Instant>,
     /// Whether the family stands still because home is out of reach.
     hold: Hold,
     /// What home has asked for and something still stands in the way of.
@@ -239,7 +245,12 @@ impl GuestWarden {
                         guest.fetched(pid, start, &data);
                     }
                 }
-                Event::Contact(contact) => self.contact(contact),
+                Event::Contact(contact) => {
+                    self.contact(contact);
+                    if self.is_forsaken(contact) {
+                        return Err("home is out of reach, and the family has never run here".to_owned());
+                    }
+                }
                 Event::Copied(transfer, sent) => self.copied(transfer, sent),
                 Event::Sent(transfer, sent) => self.sent(transfer, sent),
                 Event::Memory(order) => self.orders.push_back(order),
@@ -287,11 +298,13 @@ impl GuestWarden {
                 Ok(())
             }
             ToGuest::Start => {
+                // Home asks again if it did not hear the answer.
+                let is_first = !std::mem::replace(&mut self.has_run, true);
                 self.moving = false;
-                if let Some(guest) = self.guest() {
+                if let Some(guest) = self.guest().filter(|_| is_first) {
                     guest.start();
                 }
-                self.control.send(ToHome::Running, Bytes::new());
+                self.control.send(ToHome::Running { epoch: self.epoch }, Bytes::new());
                 Ok(())
             }
             ToGuest::Copy { pages, key, transfer, rounds } => self.copy(pages, key, transfer, rounds),
@@ -304,13 +317,15 @@ impl GuestWarden {
                 self.wanted_since = Instant::now();
                 Ok(())
             }
-            ToGuest::Thaw => {
+            ToGuest::Thaw { epoch } => {
                 self.moving = false;
+                self.epoch = epoch;
                 if let (Some(wanted), Stage::Living(family)) = (&self.wanted, &self.stage) {
                     let standings = family.guest.standings();
                     tracing::warn!(step = wanted.name(), ?standings, "this could not be done");
                 }
                 self.go_on(String::new());
+                self.control.send(ToHome::Running { epoch }, Bytes::new());
                 Ok(())
             }
             ToGuest::NewProgram { image, transfer } => {

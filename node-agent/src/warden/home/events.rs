@@ -5,6 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ipc_home::deputy::{Deputy, Effect, files};
 use ipc_home::protocol::{FromBody, ToBody};
+use ipc_home::residence::Verdict;
+use migration::handoff::{Incarnation, Seat};
 
 use super::HomeWarden;
 use crate::warden::bulk::Order;
@@ -67,15 +69,7 @@ impl HomeWarden {
                     deputy.tell_again(tid);
                 }
             }
-            Event::Message(Line { tid, .. }, message, tail) => {
-                self.call_bytes += tail.len() as u64;
-                match &mut self.deputy {
-                    Some(deputy) if deputy.knows(tid) => deputy.message(tid, message, tail),
-                    // The last words of a thread that is gone.
-                    Some(_) if self.starting.is_none() && !self.moving => {}
-                    _ => self.too_early.push((tid, message, tail)),
-                }
-            }
+            Event::Message(line, message, tail) => self.on_call(line, message, tail),
             Event::Fetch(Fetch { pid, start, pages }, answers) => {
                 match files::read(pid, start, pages.min(PAGES_PER_FETCH_MAX)) {
                     Ok(data) => answers.send(Fetched { pid, start }, data.into()),
@@ -86,9 +80,8 @@ impl HomeWarden {
             }
             Event::Control(number, Some(ToHome::Refused(counts))) => self.refused.update(number, counts),
             Event::Control(number, Some(ToHome::AreYouThere)) => {
-                if let Some(peer) = self.away.as_ref().filter(|peer| peer.number == number) {
-                    peer.control.send(ToGuest::Here, Bytes::new());
-                }
+                // Of no interest to one that has been dismissed.
+                let _ = self.say(number, ToGuest::Here);
             }
             Event::Control(number, Some(message)) => {
                 fail::pass("home", message.name());
@@ -108,7 +101,7 @@ impl HomeWarden {
                         self.lose(key);
                         FromWarden::Status(self.status())
                     }
-                    _ if self.moving => self.failure("busy: moving".to_owned()),
+                    _ if self.under_way.is_some() => self.failure("busy: moving".to_owned()),
                     _ => return self.waiting.push_back(asked),
                 };
                 // An agent that has hung up does not want to know.
@@ -116,6 +109,29 @@ impl HomeWarden {
             }
         }
         self.effects();
+    }
+
+    /// A thread asks for a call, or tells of something.
+    fn on_call(&mut self, Line { peer, tid, .. }: Line, message: FromBody, tail: Bytes) {
+        self.call_bytes += tail.len() as u64;
+        let is_undecided = self.under_way.as_ref().is_some_and(|moving| moving.is_starting);
+        if !is_undecided {
+            let seat = Seat::Guest(Incarnation(peer));
+            let (verdict, actions) = self.residence.called(seat, self.residence.epoch());
+            if let Ok(moving) = self.under_way() {
+                moving.due.extend(actions);
+            }
+            if verdict != Verdict::Execute {
+                tracing::warn!(peer, tid, ?verdict, "a call of a body that does not count");
+                return;
+            }
+        }
+        match &mut self.deputy {
+            Some(deputy) if !is_undecided && deputy.knows(tid) => deputy.message(tid, message, tail),
+            // The last words of a thread that is gone.
+            Some(_) if self.starting.is_none() && self.under_way.is_none() => {}
+            _ => self.too_early.push((peer, tid, message, tail)),
+        }
     }
 
     pub(super) fn effects(&mut self) {

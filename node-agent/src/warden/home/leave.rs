@@ -1,15 +1,14 @@
-//! From home to a guest.
+//! A program leaves home.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Instant;
 
-use bytes::Bytes;
 use ipc_home::deputy::Deputy;
 use migration::capture::{Access, capture};
 use migration::deputize::deputize;
 use migration::foothold::Foothold;
 use migration::freeze::Frozen;
+use migration::handoff::Digest;
 use migration::image::{FamilyImage, Layout, ProcessImage};
 use migration::landing::HealingArea;
 use migration::layout::{self, Side};
@@ -18,86 +17,139 @@ use migration::precopy::BYTES_MIN;
 use migration::sys::signal;
 use migration::tracking::SharedWritten;
 use migration::watch;
+use tokio::sync::oneshot;
 
+use super::HomeWarden;
 use super::state::private_bytes;
-use super::{HomeWarden, Peer};
 use crate::warden::bulk::{Sent, Source};
 use crate::warden::common::describe;
-use crate::warden::control::{Accept, MoveReport};
-use crate::warden::handoff::{ToGuest, ToHome};
+
+/// What there is of a program that leaves home.
+#[derive(Default)]
+pub(super) struct Leaving {
+    /// Room for injected code, once it was found.
+    area: Option<HealingArea>,
+    frozen: Option<Frozen>,
+    image: Option<ProcessImage>,
+    /// The rest of its memory is being sent.
+    pub(super) rest: Option<oneshot::Receiver<Result<Sent, String>>>,
+}
 
 impl HomeWarden {
-    /// From home to a guest.
-    pub(super) async fn leave(&mut self, node: &str, accept: Accept) -> Result<MoveReport, String> {
-        let started = Instant::now();
-        self.moving = true;
-        let peer = self.dial(node, accept).await?;
-        let transfer = self.next_transfer();
-        let copied = self.copy_out(&peer, transfer).await;
-        let stopped_at = Instant::now();
-        let stopped = copied.and_then(|(copied, area)| Ok((copied, self.stop_at_home(area)?)));
-        let (mut sent, (mut frozen, area)) = match stopped {
-            Ok(stopped) => stopped,
-            Err(reason) => {
-                self.call_off(&peer);
-                return Err(reason);
-            }
-        };
-        let begun = match self.send_out(&peer, &mut frozen, &area, transfer).await {
-            Ok(ready) => self.begin(&peer).await.map(|()| ready),
-            Err(reason) => Err(reason),
-        };
-        let (image, rest) = match begun {
-            Ok(ready) => ready,
-            Err(reason) => {
-                // No call of the body was executed yet, so the program goes on here; its next epoch is a newer one.
-                frozen.thaw();
-                // The page stays a private copy until a later move drops it.
-                let _ = area.erase();
-                self.call_off(&peer);
-                return Err(reason);
-            }
-        };
-        let pause = stopped_at.elapsed();
-        sent += rest;
-        if let Err(reason) = self.become_deputy(frozen, &image, &area) {
-            tracing::error!(reason, "the program at home does not become a deputy: its family ends");
-            // The body runs, so what is here is no program any more, and without a shadow the body cannot go on.
-            let _ = signal::kill(self.pid, libc::SIGKILL);
-            self.dismiss(&peer);
-            return Err(reason);
-        }
-        // The kernel forgets the tracking of memory that was moved aside at once, and of any other in 14 ms for 256 MiB.
-        self.bulk()?.settle();
-        self.be_at(peer);
-        self.moving = false;
-        self.catch_up();
-        Ok(self.report(node, started, pause, sent))
-    }
-
-    fn become_deputy(
-        &mut self,
-        frozen: Frozen,
-        image: &ProcessImage,
-        area: &HealingArea,
-    ) -> Result<(), String> {
-        let foothold = self.foothold.ok_or("no address range of homing's own")?;
-        let shadows = deputize(frozen, image, area, foothold, &self.waiter).map_err(describe)?;
-        let mut deputy = Deputy::new(foothold, Rc::clone(&self.waiter));
-        deputy.adopt(image, shadows).map_err(describe)?;
-        self.deputy = Some(deputy);
+    /// The address range that will be homing's own in every process of the family.
+    pub(super) fn choose_foothold(&mut self) -> Result<(), String> {
+        let layout = self.movable_layout(&Side::Home)?;
+        self.foothold = Some(Foothold::find(&layout).ok_or("the address space is full")?);
         Ok(())
     }
 
-    /// The program goes on at home; nothing else of the attempt stays.
-    fn call_off(&mut self, peer: &Peer) {
-        self.dismiss(peer);
+    /// Sends memory while the program runs.
+    pub(super) async fn copy_out(&mut self) -> Result<(), String> {
+        let moving = self.under_way()?;
+        let (pages, transfer) = (moving.pages.ok_or("nobody has made room")?, moving.transfer);
+        let key = moving.next.as_ref().ok_or("the program is at home")?.accept.key;
+        let dialled = self.bulk()?.dial(pages, key);
+        self.meanwhile(dialled).await?;
+        let (tracker, area) = self.track()?.map_or((None, None), |(uffd, area)| (uffd, Some(area)));
+        let sources = vec![source(self.pid, area.as_ref(), tracker)];
+        let copied = self.bulk()?.copy(transfer, sources);
+        let sent = self.meanwhile(copied).await?;
+        let moving = self.under_way()?;
+        moving.sent += sent;
+        moving.leaving.area = area;
+        Ok(())
+    }
+
+    pub(super) fn stop_program(&mut self) -> Result<(), String> {
+        let area = self.under_way()?.leaving.area.take();
+        let (frozen, area) = self.stop_at_home(area)?;
+        let leaving = &mut self.under_way()?.leaving;
+        (leaving.frozen, leaving.area) = (Some(frozen), Some(area));
+        Ok(())
+    }
+
+    /// Takes everything that the program is; the rest of its memory is on its way then.
+    pub(super) fn take_program_out(&mut self) -> Result<Digest, String> {
+        let leaving = &mut self.under_way()?.leaving;
+        let (frozen, area) = (leaving.frozen.take(), leaving.area.take());
+        let (mut frozen, area) = frozen.zip(area).ok_or("the program does not stand still")?;
+        let taken = self.capture_program(&mut frozen, &area);
+        let moving = self.under_way()?;
+        (moving.leaving.frozen, moving.leaving.area) = (Some(frozen), Some(area));
+        let (image, rest) = taken?;
+        moving.family = FamilyImage { processes: vec![image.clone()] };
+        (moving.leaving.image, moving.leaving.rest) = (Some(image), Some(rest));
+        Ok(Digest(moving.transfer))
+    }
+
+    fn capture_program(
+        &mut self,
+        frozen: &mut Frozen,
+        area: &HealingArea,
+    ) -> Result<(ProcessImage, oneshot::Receiver<Result<Sent, String>>), String> {
+        let layout = self.movable_layout(&Side::HomeTracked)?;
+        let taken = self.foothold.ok_or("no address range of homing's own")?.range();
+        if layout.vmas.iter().any(|vma| vma.start < taken.end && taken.start < vma.end) {
+            return Err("the program has just mapped something at homing's addresses; try again".to_owned());
+        }
+        let transfer = self.under_way()?.transfer;
+        // The pages thread reads memory while this one reads registers.
+        let memory = vec![(source(self.pid, Some(area), None), layout.clone())];
+        let rest = self.bulk()?.rest(transfer, memory);
+        let image = capture(frozen, layout, Access::Healing(area), &self.waiter).map_err(describe)?;
+        Ok((image, rest))
+    }
+
+    /// The program goes on; nothing else of the attempt stays.
+    pub(super) fn go_on_at_home(&mut self) {
+        if let Ok(moving) = self.under_way() {
+            let Leaving { frozen, area, .. } = std::mem::take(&mut moving.leaving);
+            if let (Some(frozen), Some(area)) = (frozen, area) {
+                frozen.thaw();
+                // The page stays a private copy until a later move drops it.
+                let _ = area.erase();
+            }
+        }
+        self.plain_again();
+    }
+
+    pub(super) fn plain_again(&mut self) {
         if let Some(bulk) = &self.bulk {
             bulk.stop();
         }
         self.foothold = None;
         self.too_early.clear();
         self.outboxes.clear();
+    }
+
+    /// The body runs at the guest: what is here has no memory any more, and makes its calls.
+    pub(super) fn become_deputy(&mut self) -> Result<(), String> {
+        let moving = self.under_way()?;
+        let Leaving { frozen, image, area, .. } = std::mem::take(&mut moving.leaving);
+        let guest = moving.next.as_ref().map(|peer| peer.number);
+        let all = frozen.zip(image).zip(area).ok_or_else(|| "the program was not taken".to_owned());
+        let became = all.and_then(|((frozen, image), area)| self.deputize(frozen, &image, &area));
+        if let Err(reason) = became {
+            tracing::error!(reason, "the program at home does not become a deputy: its family ends");
+            // What is here is no program any more, and without a shadow the body cannot go on.
+            let _ = signal::kill(self.pid, libc::SIGKILL);
+            if let Some(number) = guest {
+                self.dismiss(number);
+            }
+            return Err(reason);
+        }
+        // The kernel forgets the tracking of memory that was moved aside at once, and of any other in 14 ms for 256 MiB.
+        self.bulk()?.settle();
+        Ok(())
+    }
+
+    fn deputize(&mut self, frozen: Frozen, image: &ProcessImage, area: &HealingArea) -> Result<(), String> {
+        let foothold = self.foothold.ok_or("no address range of homing's own")?;
+        let shadows = deputize(frozen, image, area, foothold, &self.waiter).map_err(describe)?;
+        let mut deputy = Deputy::new(foothold, Rc::clone(&self.waiter));
+        deputy.adopt(image, shadows).map_err(describe)?;
+        self.deputy = Some(deputy);
+        Ok(())
     }
 
     /// Stops the program where it is and finds room for injected code, unless that was found before.
@@ -110,19 +162,6 @@ impl HomeWarden {
                 Err(describe(error))
             }
         }
-    }
-
-    /// Sends memory while the program runs.
-    async fn copy_out(&mut self, peer: &Peer, transfer: u64) -> Result<(Sent, Option<HealingArea>), String> {
-        let layout = self.movable_layout(&Side::Home)?;
-        self.foothold = Some(Foothold::find(&layout).ok_or("the address space is full")?);
-        let pages = self.make_room(peer, transfer, |_| None).await?;
-        let dialled = self.bulk()?.dial(pages, peer.accept.key);
-        self.meanwhile(dialled).await?;
-        let (tracker, area) = self.track()?.map_or((None, None), |(uffd, area)| (uffd, Some(area)));
-        let sources = vec![source(self.pid, area.as_ref(), tracker)];
-        let copied = self.bulk()?.copy(transfer, sources);
-        Ok((self.meanwhile(copied).await?, area))
     }
 
     fn movable_layout(&self, side: &Side) -> Result<Layout, String> {
@@ -142,45 +181,19 @@ impl HomeWarden {
         Ok(Some((tracker?, area)))
     }
 
-    /// The point of no return: home's record of the new epoch. Then the body runs.
-    async fn begin(&mut self, peer: &Peer) -> Result<(), String> {
-        self.grant()?;
-        peer.control.send(ToGuest::Start, Bytes::new());
-        self.expect(|message| matches!(message, ToHome::Running).then_some(())).await
-    }
-
-    /// Messages that came before their deputies.
+    /// Messages that came before it was known whether they count.
     pub(super) fn catch_up(&mut self) {
-        for (tid, message, tail) in std::mem::take(&mut self.too_early) {
-            if let Some(deputy) = &mut self.deputy {
+        if self.under_way.as_ref().is_some_and(|moving| moving.is_starting) {
+            return;
+        }
+        let present = self.present().map_or(0, |peer| peer.number);
+        for (peer, tid, message, tail) in std::mem::take(&mut self.too_early) {
+            if let Some(deputy) = self.deputy.as_mut().filter(|_| peer == present) {
                 deputy.message(tid, message, tail);
             }
         }
         self.reap();
         self.effects();
-    }
-
-    async fn send_out(
-        &mut self,
-        peer: &Peer,
-        frozen: &mut Frozen,
-        area: &HealingArea,
-        transfer: u64,
-    ) -> Result<(ProcessImage, Sent), String> {
-        let layout = self.movable_layout(&Side::HomeTracked)?;
-        let taken = self.foothold.ok_or("no address range of homing's own")?.range();
-        if layout.vmas.iter().any(|vma| vma.start < taken.end && taken.start < vma.end) {
-            return Err("the program has just mapped something at homing's addresses; try again".to_owned());
-        }
-        // The pages thread reads memory while this one reads registers.
-        let memory = vec![(source(self.pid, Some(area), None), layout.clone())];
-        let rest = self.bulk()?.rest(transfer, memory);
-        let image = capture(frozen, layout, Access::Healing(area), &self.waiter).map_err(describe)?;
-        let family = FamilyImage { processes: vec![image.clone()] };
-        peer.control.send(ToGuest::Context { family, transfer }, Bytes::new());
-        let sent = self.meanwhile(rest).await?;
-        self.expect(|message| matches!(message, ToHome::Ready).then_some(())).await?;
-        Ok((image, sent))
     }
 }
 

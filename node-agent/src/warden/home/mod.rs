@@ -1,15 +1,17 @@
 //! The home warden: keeps the deputies of one family, and alone grants its epochs.
 
+mod at_guest;
+mod at_home;
 mod end;
 mod epoch;
 mod events;
-mod hop;
 mod leave;
 mod pace;
 mod peer;
 mod program;
 mod recall;
 mod refused;
+mod relocate;
 mod state;
 
 use std::cell::Cell;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipc_home::deputy::Deputy;
 use ipc_home::protocol::{FromBody, ToBody};
+use ipc_home::residence::{Event as Happening, Residence};
 use migration::foothold::Foothold;
 use migration::procfs;
 use migration::staging::Staging;
@@ -31,12 +34,13 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use transport::endpoint::{Connection, WardenEndpoint};
 use transport::identity::WardenKey;
-use transport::{Epoch, KeyHash, ProcessId};
+use transport::{KeyHash, ProcessId};
 
-use self::epoch::last_epoch;
+use self::epoch::Record;
 use self::events::{Event, Line};
 use self::peer::STEP_LIMIT;
 use self::refused::Refused;
+use self::relocate::Move;
 use crate::cli::warden_args::WardenCommon;
 use crate::warden::alert::Alert;
 use crate::warden::bulk::Bulk;
@@ -73,7 +77,10 @@ struct HomeWarden {
     bulk: Option<Bulk>,
     inbox: mpsc::UnboundedReceiver<Event>,
     events: mpsc::UnboundedSender<Event>,
-    epoch: Epoch,
+    record: Record,
+    /// Where the family counts.
+    residence: Residence,
+    under_way: Option<Move>,
     /// Guest wardens dialled so far; the number of the last one.
     peers: u64,
     /// Those whose words count.
@@ -93,15 +100,14 @@ struct HomeWarden {
     gone: Vec<u32>,
     /// For threads whose stream is not there (yet).
     held_back: HashMap<u32, Vec<(ToBody, Bytes)>>,
-    /// From threads that are not deputies yet.
-    too_early: Vec<(u32, FromBody, Bytes)>,
+    /// From threads that are not deputies yet, or whose words do not count yet; with the guest warden's number.
+    too_early: Vec<(u64, u32, FromBody, Bytes)>,
     unclaimed: VecDeque<(u64, ToHome)>,
     programs: VecDeque<(u32, Stopped)>,
     /// The process whose new program is on its way to the guest.
     starting: Option<u32>,
     /// Questions that came while something short was under way.
     waiting: VecDeque<Asked>,
-    moving: bool,
     call_bytes: u64,
     /// The number of the last transfer of memory.
     transfers: u64,
@@ -137,6 +143,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         move |visit| drop(visits.send(Event::Visit(visit))),
     )
     .map_err(|error| format!("listening on {}: {error}", common.control.display()))?;
+    let record = Record::read(&common.control);
     let mut warden = HomeWarden {
         pid,
         process: ProcessId { home: common.node_id.0, pid, start_ticks },
@@ -147,7 +154,9 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         bulk: None,
         inbox,
         events,
-        epoch: last_epoch(&common.control),
+        record,
+        residence: Residence::at_home(record.up_to),
+        under_way: None,
         peers: 0,
         heard: BTreeMap::new(),
         freezes: 0,
@@ -164,7 +173,6 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         programs: VecDeque::new(),
         starting: None,
         waiting: VecDeque::new(),
-        moving: false,
         call_bytes: 0,
         transfers: 0,
         staging: HashMap::new(),
@@ -207,7 +215,8 @@ impl HomeWarden {
                 self.answer(asked).await;
                 self.programs().await;
             }
-            if self.away.as_ref().is_some_and(|peer| !self.heard.contains_key(&peer.number)) {
+            if let Some(peer) = self.away.as_ref().filter(|peer| !self.heard.contains_key(&peer.number)) {
+                self.residence.step(Happening::Gone(peer.seat()));
                 let reason = self.end_family().await;
                 self.leave_word(&reason);
                 return Err(reason);
@@ -237,20 +246,15 @@ impl HomeWarden {
             }
             ToWarden::Prepare => self.offer().await,
             ToWarden::Move { ref node, accept } => {
-                let moved = if self.away.is_some() {
-                    self.hop(node, accept).await
-                } else {
-                    self.leave(node, accept).await
-                };
+                let moved = self.relocate(Some((node, accept))).await;
                 moved.map_or_else(|reason| self.failure(reason), FromWarden::Moved)
             }
             ToWarden::Recall if self.away.is_none() => self.failure("the family is at home".to_owned()),
             ToWarden::Recall => {
-                let moved = self.recall().await;
+                let moved = self.relocate(None).await;
                 moved.map_or_else(|reason| self.failure(reason), FromWarden::Moved)
             }
         };
-        self.moving = false;
         // An agent that has hung up does not want to know.
         let _ = asked.answers.send(answer);
     }

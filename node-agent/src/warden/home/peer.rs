@@ -9,6 +9,7 @@ use ipc_home::protocol::{FromBody, ToBody};
 use migration::image::FamilyImage;
 use migration::sys::clock;
 use tokio::sync::{mpsc, oneshot};
+use transport::Epoch;
 use transport::channel::Channel;
 
 use super::{Event, Heard, HomeWarden, Line, Peer};
@@ -59,25 +60,44 @@ impl HomeWarden {
         Ok(Peer { number, node: node.to_owned(), accept, connection, control })
     }
 
-    /// Tells a guest warden that it is not needed any more.
-    pub(super) fn dismiss(&mut self, peer: &Peer) {
-        self.heard.remove(&peer.number);
-        self.unclaimed.retain(|(number, _)| *number != peer.number);
-        peer.control.send(ToGuest::Discard, Bytes::new());
+    /// The guest warden where the family is, also while it stands still there.
+    pub(super) fn present(&self) -> Option<&Peer> {
+        self.away.as_ref().or_else(|| self.under_way.as_ref()?.from.as_ref())
     }
 
-    /// Waits for a word of the guest warden; everything else that happens meanwhile is done.
-    pub(super) async fn expect<T>(&mut self, wanted: impl Fn(&ToHome) -> Option<T>) -> Result<T, String> {
-        self.expect_within(STEP_LIMIT, wanted).await
+    /// Tells the guest warden of this number something.
+    pub(super) fn say(&self, number: u64, message: ToGuest) -> Result<(), String> {
+        let next = self.under_way.as_ref().and_then(|moving| moving.next.as_ref());
+        let peer = self.present().into_iter().chain(next).find(|peer| peer.number == number);
+        peer.ok_or(GONE)?.control.send(message, Bytes::new());
+        Ok(())
+    }
+
+    /// Tells a guest warden that it is not needed any more.
+    pub(super) fn dismiss(&mut self, number: u64) {
+        self.heard.remove(&number);
+        self.unclaimed.retain(|(other, _)| *other != number);
+        // One that is gone knows it.
+        let _ = self.say(number, ToGuest::Discard);
+    }
+
+    /// Waits for a word of the guest warden of this number; everything else that happens meanwhile is done.
+    pub(super) async fn expect<T>(
+        &mut self,
+        number: u64,
+        wanted: impl Fn(&ToHome) -> Option<T>,
+    ) -> Result<T, String> {
+        self.expect_within(number, STEP_LIMIT, wanted).await
     }
 
     /// [`HomeWarden::expect`] with another limit.
     pub(super) async fn expect_within<T>(
         &mut self,
+        number: u64,
         limit: Duration,
         wanted: impl Fn(&ToHome) -> Option<T>,
     ) -> Result<T, String> {
-        self.hear(limit, |message| match message {
+        self.hear(number, limit, |message| match message {
             ToHome::Failed { reason, .. } => Some(Err(reason.clone())),
             message => wanted(message).map(Ok),
         })
@@ -87,13 +107,14 @@ impl HomeWarden {
     /// The same for whoever knows its own failures: a step of the handoff that fails meanwhile is another one's.
     pub(super) async fn hear<T>(
         &mut self,
+        number: u64,
         limit: Duration,
         wanted: impl Fn(&ToHome) -> Option<Result<T, String>>,
     ) -> Result<T, String> {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
-            let found =
-                self.unclaimed.iter().enumerate().find_map(|(at, (_, message))| Some((at, wanted(message)?)));
+            let words = self.unclaimed.iter().enumerate().filter(|(_, (peer, _))| *peer == number);
+            let found = words.filter_map(|(at, (_, message))| Some((at, wanted(message)?))).next();
             if let Some((at, result)) = found {
                 self.unclaimed.remove(at);
                 return result;
@@ -204,6 +225,10 @@ pub(super) fn copied(message: &ToHome, wanted: u64) -> Option<Result<Sent, Strin
         ToHome::Copied { transfer, sent } if *transfer == wanted => Some(sent.clone()),
         _ => None,
     }
+}
+
+pub(super) fn runs(wanted: Epoch) -> impl Fn(&ToHome) -> Option<()> {
+    move |message| matches!(message, ToHome::Running { epoch } if *epoch == wanted).then_some(())
 }
 
 pub(super) fn captured(message: &ToHome) -> Option<(FamilyImage, Sent)> {

@@ -36,7 +36,7 @@ impl HomeWarden {
     }
 
     pub(super) async fn send_program(&mut self, pid: u32, task: Stopped) -> Result<(), String> {
-        tracing::debug!(pid, moving = self.moving, "a new program");
+        tracing::debug!(pid, moving = self.under_way.is_some(), "a new program");
         if let Some(deputy) = &mut self.deputy {
             deputy.forget(pid);
         }
@@ -97,12 +97,11 @@ impl HomeWarden {
         let transfer = self.next_transfer();
         let rest = self.bulk()?.rest(transfer, vec![(source(pid, Some(&area), None), layout.clone())]);
         let image = capture(frozen, layout, Access::Healing(&area), &self.waiter).map_err(describe)?;
-        let peer = self.away.as_ref().ok_or("the family is at home")?;
-        let message = ToGuest::NewProgram { image: Box::new(image.clone()), transfer };
-        peer.control.send(message, Bytes::new());
+        let guest = self.away.as_ref().ok_or("the family is at home")?.number;
+        self.say(guest, ToGuest::NewProgram { image: Box::new(image.clone()), transfer })?;
         self.meanwhile(rest).await?;
         self.bulk()?.settle();
-        self.hear(STEP_LIMIT, move |message| match message {
+        self.hear(guest, STEP_LIMIT, move |message| match message {
             ToHome::ProgramRuns(runs) if *runs == pid => Some(Ok(())),
             ToHome::ProgramFailed(failed, reason) if *failed == pid => Some(Err(reason.clone())),
             _ => None,

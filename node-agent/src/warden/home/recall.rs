@@ -1,65 +1,69 @@
 //! From a guest to home: the deputies become the program again.
 
 use std::fs::File;
-use std::time::Instant;
 
-use bytes::Bytes;
 use ipc_home::deputy::Deputy;
 use migration::foothold::Foothold;
 use migration::homecoming;
-use migration::image::{FamilyImage, ProcessImage};
+use migration::image::ProcessImage;
 use migration::remote::Remote;
 use migration::staging::Staging;
 use migration::sys::signal;
 use migration::tracee::TraceError;
 use migration::vessel::BuildError;
 
-use super::peer::{COPY_LIMIT, captured, copied};
+use super::HomeWarden;
 use super::state::how_it_ended;
-use super::{HomeWarden, Peer};
-use crate::warden::bulk::{Order, Sent, Target};
+use crate::warden::bulk::{Order, Target};
 use crate::warden::common::describe;
-use crate::warden::control::MoveReport;
 use crate::warden::handoff::{Plan, ToGuest};
 
 impl HomeWarden {
-    /// From a guest to home: the deputies become the program again.
-    pub(super) async fn recall(&mut self) -> Result<MoveReport, String> {
-        let started = Instant::now();
-        self.moving = true;
+    /// Memory may come home.
+    pub(super) fn expect_memory(&mut self) -> Result<(), String> {
+        let transfer = self.under_way()?.transfer;
+        let guest = self.away.as_ref().ok_or("the family is at home")?.accept.key;
+        let bulk = self.bulk()?;
+        bulk.allow(guest);
+        bulk.expect(transfer);
+        let pages = bulk.addr();
+        self.under_way()?.pages = Some(pages);
+        Ok(())
+    }
+
+    /// The bodies stand still: no call is executed at home any more.
+    pub(super) fn recall_deputies(&mut self, guest: u64) -> Result<(), String> {
+        self.deputy.as_mut().ok_or("no deputies")?.recall().map_err(describe)?;
+        // Who has died meanwhile has no place at home any more.
+        self.reap();
+        self.effects();
+        for pid in std::mem::take(&mut self.gone) {
+            self.say(guest, ToGuest::End(pid))?;
+        }
+        Ok(())
+    }
+
+    /// The memory is in place, and every thread at home is at hand; none runs yet.
+    pub(super) async fn bring_home(&mut self) -> Result<(), String> {
+        let moving = self.under_way()?;
+        let (transfer, family) = (moving.transfer, moving.family.clone());
+        let received = self.bulk()?.received(transfer);
+        self.meanwhile(received).await?;
+        self.agree(&family).await?;
+        // One that were missing when the others are let go would stay behind, stopped.
+        self.until_none("threads at home are not at hand", Deputy::absent).await
+    }
+
+    pub(super) fn let_all_go(&mut self) -> Result<(), String> {
         let foothold = self.foothold.ok_or("the family is not away")?;
-        let copied = self.copy_home().await;
-        let stopped_at = Instant::now();
-        let frozen = match copied {
-            Ok(copied) => self.freeze(true).await.map(|()| copied),
-            Err(reason) => Err(reason),
-        };
-        let peer = self.away.take().ok_or("the family is at home")?;
-        let came = match frozen {
-            Ok((transfer, copied)) => {
-                self.bring_home(&peer, transfer).await.map(|(family, rest)| (family, copied, rest))
-            }
-            Err(reason) => Err(reason),
-        };
-        let granted = came.and_then(|came| self.grant().map(|()| came));
-        let (family, mut sent, rest) = match granted {
-            Ok(came) => came,
-            Err(reason) => {
-                if let Some(deputy) = &mut self.deputy {
-                    deputy.go_on();
-                }
-                self.clear_stage(foothold);
-                self.effects();
-                self.stay(peer);
-                return Err(reason);
-            }
-        };
-        sent += rest;
-        for image in family.processes {
+        for image in std::mem::take(&mut self.under_way()?.family).processes {
             self.let_go(image, foothold);
         }
-        let pause = stopped_at.elapsed();
-        self.dismiss(&peer);
+        Ok(())
+    }
+
+    /// The family is plain at home.
+    pub(super) fn be_home(&mut self) {
         self.deputy = None;
         self.foothold = None;
         self.staging.clear();
@@ -68,8 +72,15 @@ impl HomeWarden {
         self.outboxes.clear();
         self.held_back.clear();
         self.too_early.clear();
-        let home = self.common.node_name.clone();
-        Ok(self.report(&home, started, pause, sent))
+    }
+
+    /// The family does not come home after all: its deputies execute calls again.
+    pub(super) fn keep_deputies(&mut self) {
+        if let Some(deputy) = &mut self.deputy {
+            deputy.go_on();
+        }
+        self.clear_stage();
+        self.effects();
     }
 
     /// Lets one process be plain again. It is home's already, so whatever becomes of it, the others go on.
@@ -88,55 +99,6 @@ impl HomeWarden {
                 let _ = signal::kill(pid, libc::SIGKILL);
             }
         }
-    }
-
-    /// Lets the guest send memory while the family runs there; returns the transfer's number.
-    async fn copy_home(&mut self) -> Result<(u64, Sent), String> {
-        match self.copy_with(true).await {
-            Err(reason) => {
-                // For instance stopped by job control, so that no thread can make room: everything goes at once then.
-                tracing::info!(%reason, "nothing comes home before the family stands still");
-                self.copy_with(false).await
-            }
-            done => done,
-        }
-    }
-
-    async fn copy_with(&mut self, rounds: bool) -> Result<(u64, Sent), String> {
-        let transfer = self.next_transfer();
-        let key = self.key.hash();
-        let guest = self.away.as_ref().ok_or("the family is at home")?.accept.key;
-        let bulk = self.bulk()?;
-        bulk.allow(guest);
-        bulk.expect(transfer);
-        let pages = bulk.addr();
-        let copy = ToGuest::Copy { pages, key, transfer, rounds };
-        self.away.as_ref().ok_or("the family is at home")?.control.send(copy, Bytes::new());
-        let sent = self.hear(COPY_LIMIT, |message| copied(message, transfer)).await?;
-        Ok((transfer, sent))
-    }
-
-    /// Everything up to the point of no return: the memory is in place, no thread runs yet.
-    async fn bring_home(&mut self, peer: &Peer, transfer: u64) -> Result<(FamilyImage, Sent), String> {
-        let deputy = self.deputy.as_mut().ok_or("no deputies")?;
-        deputy.recall().map_err(describe)?;
-        // Who has died meanwhile has no place at home any more.
-        self.reap();
-        self.effects();
-        for pid in self.gone.drain(..) {
-            peer.control.send(ToGuest::End(pid), Bytes::new());
-        }
-        peer.control.send(ToGuest::SendRest { transfer }, Bytes::new());
-        let (family, sent) = self.expect(captured).await?;
-        if let Some(deputy) = &mut self.deputy {
-            deputy.heard(&family);
-        }
-        let received = self.bulk()?.received(transfer);
-        self.meanwhile(received).await?;
-        self.agree(&family).await?;
-        // One that were missing when the others are let go would stay behind, stopped.
-        self.until_none("threads at home are not at hand", Deputy::absent).await?;
-        Ok((family, sent))
     }
 
     /// Gives a deputy the mappings that memory on its way home needs: room aside while its body runs, the body's own
@@ -198,7 +160,8 @@ impl HomeWarden {
     }
 
     /// The family does not come home: what is there of it already is of no use.
-    fn clear_stage(&mut self, foothold: Foothold) {
+    fn clear_stage(&mut self) {
+        let Some(foothold) = self.foothold else { return };
         if let Some(bulk) = &self.bulk {
             bulk.expect(self.transfers + 1);
         }

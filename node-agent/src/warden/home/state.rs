@@ -28,7 +28,7 @@ impl HomeWarden {
                 process: self.process,
                 home_name: self.common.node_name.clone(),
                 command: procfs::command(self.pid).unwrap_or_default(),
-                epoch: self.epoch.next(),
+                epoch: self.residence.promised().next(),
                 home_key: self.key.hash(),
                 needs,
             }),
@@ -73,7 +73,7 @@ impl HomeWarden {
     pub(super) fn report(&self, at: &str, started: Instant, pause: Duration, sent: Sent) -> MoveReport {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         MoveReport {
-            epoch: self.epoch,
+            epoch: self.residence.epoch(),
             at: at.to_owned(),
             bytes_sent: sent.wire_bytes,
             bytes_resident: sent.raw_bytes,
@@ -91,9 +91,9 @@ impl HomeWarden {
             role: WardenRole::Home,
             process: self.process,
             home_name: self.common.node_name.clone(),
-            at: self.away.as_ref().map_or_else(|| self.common.node_name.clone(), |peer| peer.node.clone()),
-            epoch: self.epoch,
-            moving: self.moving,
+            at: self.present().map_or_else(|| self.common.node_name.clone(), |peer| peer.node.clone()),
+            epoch: self.residence.epoch(),
+            moving: self.under_way.is_some(),
             processes: pids
                 .into_iter()
                 .map(|pid| ProcessStatus {
