@@ -57,6 +57,15 @@ pub fn try_to_migrate(lab: &Lab, pid: u32, to: &str) -> Result<(), String> {
     }
 }
 
+/// Where `n1` says that a process is, and in what state.
+#[must_use]
+pub fn place(lab: &Lab, pid: u32) -> Option<(String, String)> {
+    let listed = lab.node(1).homing(&["ps", "--all", "--json"]).unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.output).unwrap_or_default();
+    let process = listed["processes"].as_array()?.iter().find(|process| process["pid"] == pid)?;
+    Some((process["at"].as_str()?.to_owned(), process["state"].as_str()?.to_owned()))
+}
+
 /// Kills the agents of these nodes, starts them again with these flags and variables, and waits for the cluster.
 #[track_caller]
 pub fn restart(lab: &Lab, nodes: RangeInclusive<usize>, flags: &[&str], env: &[(&str, &str)]) {

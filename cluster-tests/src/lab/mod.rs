@@ -26,7 +26,7 @@ use containers::Image;
 pub use exec::{Finished, Part, Program, Running, User};
 pub use failure::LabError;
 pub use node::{CLOCK_STEP_S, LabNode, NAME_PORT};
-pub use process::{Ticks, Usage, kill, resume, suspend, usage};
+pub use process::{Ticks, Usage, is_suspended, kill, resume, suspend, usage};
 pub use stay::{HOME_RESIDENT_KIB_MAX, Stay, Work};
 pub use terminal::Terminal;
 pub use traces::Traces;

@@ -146,6 +146,12 @@ pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
     Ok(all_processes().into_iter().filter(is_inner).collect())
 }
 
+/// True if a process stands still by SIGSTOP.
+#[must_use]
+pub fn is_suspended(pid: u32) -> bool {
+    Stat::read(pid).is_ok_and(|stat| stat.field(STATE) == Some("T"))
+}
+
 /// Ends a process by SIGKILL, by its number here, if it is still there.
 pub fn kill(pid: u32) {
     signal(pid, Signal::KILL);

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_tests::lab::{Ground, Lab, Program, Stay, User, Work, kill};
+use cluster_tests::lab::{Ground, Program, Stay, User, Work, kill};
 use cluster_tests::programs::GuestProgram;
-use cluster_tests::support::{PATIENCE, cluster, migrate, wait_for};
+use cluster_tests::support::{PATIENCE, cluster, migrate, place, wait_for};
 use tempfile::TempDir;
 
 use crate::work::Worker;
@@ -56,14 +56,6 @@ pub(crate) fn agents_may_die_while_families_are_away(ground: Ground) {
     }
     let moved = forks.finish(PATIENCE).unwrap();
     assert_eq!((moved.code, moved.text()), (natively.code, natively.text()));
-}
-
-/// Where `n1` says that a process is, and in what state.
-pub(crate) fn place(lab: &Lab, pid: u32) -> Option<(String, String)> {
-    let listed = lab.node(1).homing(&["ps", "--all", "--json"]).unwrap();
-    let listed: serde_json::Value = serde_json::from_slice(&listed.output).unwrap_or_default();
-    let process = listed["processes"].as_array()?.iter().find(|process| process["pid"] == pid)?;
-    Some((process["at"].as_str()?.to_owned(), process["state"].as_str()?.to_owned()))
 }
 
 /// Rounds: more than it does while the agents are dead.

@@ -5,9 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Finished, Ground, Lab, LabNode, Program, User, homing, kill, resume, suspend};
-use cluster_tests::support::{PATIENCE, cluster, is_full, migrate, nobody_is_away, wait_for};
+use cluster_tests::support::{PATIENCE, cluster, is_full, migrate, nobody_is_away, place, wait_for};
 
-use crate::agents::place;
 use crate::work::Worker;
 
 /// A way of moving, and who is killed on it. What keeps the family while it is away is not among them: its death is

@@ -1,9 +1,8 @@
 //! A node that does not take a program says why, and the program goes on where it is.
 
 use cluster_tests::lab::{Ground, Lab, User, kill};
-use cluster_tests::support::{cluster, is_full, migrate, wait_for};
+use cluster_tests::support::{cluster, is_full, migrate, place, wait_for};
 
-use crate::agents::place;
 use crate::work::Worker;
 
 /// How a target is made to refuse, and what is said of it.

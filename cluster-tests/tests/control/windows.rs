@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use cluster_tests::lab::{Ground, User};
-use cluster_tests::support::{cluster, is_full, nobody_is_away, restart, wait_for};
+use cluster_tests::support::{cluster, is_full, nobody_is_away, place, restart, wait_for};
 
-use crate::agents::place;
 use crate::kills::go;
 use crate::work::Worker;
 

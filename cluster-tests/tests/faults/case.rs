@@ -1,9 +1,10 @@
 //! A program that is away, and what must hold when the fault is over.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Lab, Program, Running, User, programs};
-use cluster_tests::support::{migrate, nobody_is_away, wait_for};
+use cluster_tests::support::{migrate, nobody_is_away, place, wait_for};
 
 /// A program of `n1` that checks itself: it writes numbered records to a file, a pipe and a connection.
 pub(crate) struct Ledger<'a> {
@@ -36,6 +37,29 @@ impl<'a> Ledger<'a> {
     pub(crate) fn wait_for_more(&self) {
         let enough = (self.written() + 10).min(self.records);
         wait_for("more records", || self.written() >= enough);
+    }
+
+    /// Brings it home if it is away; the next move has a home warden of its own.
+    #[track_caller]
+    pub(crate) fn bring_home(&self) {
+        if place(self.lab, self.pid()).is_none_or(|(at, _)| at != "n1") {
+            migrate(self.lab, self.pid(), "home");
+        }
+        wait_for("the end of the home warden", || self.lab.node(1).home_wardens().is_empty());
+    }
+
+    /// The longest time for which it writes nothing, within so long a time from now.
+    pub(crate) fn longest_gap(&self, time: Duration) -> Duration {
+        let (began, mut last, mut seen, mut longest) = (Instant::now(), Instant::now(), 0, Duration::ZERO);
+        while began.elapsed() < time {
+            let written = self.written();
+            if written != seen {
+                longest = longest.max(last.elapsed());
+                (seen, last) = (written, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        longest.max(last.elapsed())
     }
 
     /// One more move succeeds, then it comes home and ends as it does when nobody disturbs it, and nothing is left.

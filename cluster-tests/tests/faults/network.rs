@@ -95,6 +95,28 @@ pub(crate) fn a_link_cut_in_one_direction(ground: Ground) {
     ledger.ends_well();
 }
 
+/// Home sees both. The family cannot go from one to the other; it goes on, and goes there when they meet again.
+pub(crate) fn two_guests_cut_off(ground: Ground) {
+    let lab = cluster(ground, 3);
+    let ledger = Ledger::start(&lab, times(12_000, 100_000));
+    for _ in 0..times(1, 20) {
+        migrate(&lab, ledger.pid(), "n2");
+        let third = lab.node(3).address();
+        let rule = format!("ip saddr {third} drop; meta l4proto udp ip daddr {third} drop");
+        let fault = Fault::begin(lab.node(2), &rule, Direction::Both);
+        let began = Instant::now();
+        let refused = try_to_migrate(&lab, ledger.pid(), "n3").unwrap_err();
+        println!("after {:.1?}: {}", began.elapsed(), refused.trim());
+        assert!(refused.contains("goes on at n2"), "{refused}");
+        ledger.wait_for_more();
+        drop(fault);
+        lab.wait_for_members().unwrap();
+        migrate(&lab, ledger.pid(), "n3");
+        ledger.wait_for_more();
+    }
+    ledger.ends_well();
+}
+
 /// It comes and goes all the time, while the family is moved to and fro.
 pub(crate) fn a_flapping_link(ground: Ground) {
     let lab = cluster(ground, 3);

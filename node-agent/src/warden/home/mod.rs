@@ -38,7 +38,6 @@ use transport::{KeyHash, ProcessId};
 
 use self::epoch::Record;
 use self::events::{Event, Line};
-use self::peer::STEP_LIMIT;
 use self::refused::Refused;
 use self::relocate::Move;
 use crate::cli::warden_args::WardenCommon;
@@ -87,6 +86,8 @@ struct HomeWarden {
     heard: BTreeMap<u64, Heard>,
     /// Freezes asked for so far: the number of the last one.
     freezes: u64,
+    /// To guest wardens that were dismissed, and may not have heard it yet.
+    parting: Vec<Connection>,
     /// Where the family is; `None`: at home.
     away: Option<Peer>,
     deputy: Option<Deputy>,
@@ -160,6 +161,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         peers: 0,
         heard: BTreeMap::new(),
         freezes: 0,
+        parting: Vec::new(),
         away: None,
         deputy: None,
         foothold: None,
@@ -185,6 +187,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
     };
     let ended = warden.serve().await;
     let _ = std::fs::remove_file(&common.control);
+    warden.part().await;
     // A guest warden that was not told yet learns it from this.
     warden.endpoint.close().await;
     ended
@@ -227,10 +230,8 @@ impl HomeWarden {
                 return Ok(());
             }
             if self.away.is_some() && self.deputy.as_ref().is_some_and(Deputy::is_empty) {
-                if let Some(peer) = &self.away {
-                    peer.control.send(ToGuest::Discard, Bytes::new());
-                    // One that is out of reach finds out by itself.
-                    let _ = tokio::time::timeout(STEP_LIMIT, peer.connection.closed()).await;
+                if let Some(number) = self.away.as_ref().map(|peer| peer.number) {
+                    self.dismiss(number);
                 }
                 return Ok(());
             }

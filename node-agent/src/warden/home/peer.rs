@@ -67,10 +67,13 @@ impl HomeWarden {
 
     /// Tells the guest warden of this number something.
     pub(super) fn say(&self, number: u64, message: ToGuest) -> Result<(), String> {
-        let next = self.under_way.as_ref().and_then(|moving| moving.next.as_ref());
-        let peer = self.present().into_iter().chain(next).find(|peer| peer.number == number);
-        peer.ok_or(GONE)?.control.send(message, Bytes::new());
+        self.peer(number).ok_or(GONE)?.control.send(message, Bytes::new());
         Ok(())
+    }
+
+    fn peer(&self, number: u64) -> Option<&Peer> {
+        let next = self.under_way.as_ref().and_then(|moving| moving.next.as_ref());
+        self.present().into_iter().chain(next).find(|peer| peer.number == number)
     }
 
     /// Tells a guest warden that it is not needed any more.
@@ -79,6 +82,21 @@ impl HomeWarden {
         self.unclaimed.retain(|(other, _)| *other != number);
         // One that is gone knows it.
         let _ = self.say(number, ToGuest::Discard);
+        self.parting.retain(|connection| connection.end().is_none());
+        let connection = self.peer(number).map(|peer| peer.connection.clone());
+        self.parting.extend(connection);
+    }
+
+    /// Waits until all that were dismissed have heard it: what is sent last may get lost, and nobody would send it again
+    /// once this warden has ended.
+    pub(super) async fn part(&mut self) {
+        let all = async {
+            for connection in &self.parting {
+                connection.closed().await;
+            }
+        };
+        // One that is out of reach finds out by itself.
+        let _ = tokio::time::timeout(STEP_LIMIT, all).await;
     }
 
     /// Waits for a word of the guest warden of this number; everything else that happens meanwhile is done.

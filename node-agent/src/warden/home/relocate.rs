@@ -112,6 +112,7 @@ impl HomeWarden {
     /// Has a seat do something; what came of it.
     async fn tell(&mut self, seat: Seat, ask: Ask) -> Vec<Happening> {
         tracing::debug!(?seat, ?ask, "told");
+        fail::pass("home", name(ask));
         if let Some(moving) = &mut self.under_way {
             moving.asked(ask);
         }
@@ -253,6 +254,20 @@ impl Move {
     /// The family goes home.
     pub(super) fn is_homeward(&self) -> bool {
         self.next.is_none()
+    }
+}
+
+/// For instants at which something can be made to fail.
+fn name(ask: Ask) -> &'static str {
+    match ask {
+        Ask::Prepare(_) => "to prepare",
+        Ask::Copy(_) => "to copy",
+        Ask::Stop(_) => "to stop",
+        Ask::Take(_) => "to take",
+        Ask::Accept(..) => "to accept",
+        Ask::Start(_) => "to start",
+        Ask::GoOn { .. } => "to go on",
+        Ask::Discard(_) => "to discard",
     }
 }
 
