@@ -31,7 +31,7 @@ mod search;
 mod target;
 mod watch;
 
-pub use codec::{codec, text};
+pub use codec::{Decoder, choice, chosen, codec, text};
 pub use outcome::Outcome;
 pub use search::{Budget, Finding, Flaw, Ran};
 pub use target::Target;
