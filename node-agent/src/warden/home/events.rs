@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ipc_home::deputy::{Deputy, Effect, files};
 use ipc_home::protocol::{FromBody, ToBody};
+use migration::pages::Run;
 
 use super::HomeWarden;
 use crate::warden::bulk::Order;
@@ -76,8 +77,8 @@ impl HomeWarden {
                     _ => self.too_early.push((tid, message, tail)),
                 }
             }
-            Event::Fetch(Fetch { pid, start, pages }, answers) => {
-                match files::read(pid, start, pages.min(PAGES_PER_FETCH_MAX)) {
+            Event::Fetch(Fetch { pid, pages: Run { start, pages } }, answers) => {
+                match files::read(pid, Run { start, pages: pages.min(PAGES_PER_FETCH_MAX) }) {
                     Ok(data) => answers.send(Fetched { pid, start }, data.into()),
                     Err(error) => {
                         tracing::error!(pid, start, %error, "a page of a file mapping cannot be read");
