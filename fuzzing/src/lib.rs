@@ -10,6 +10,11 @@
 //!                     ▲                     │
 //!                     └──── a new outcome ──┘
 //! ```
+//! The bounds: one second and 16 MiB for each input, whatever it says of itself, and an end after ten seconds for one
+//! that never comes to an end. Time is taken from a clock, and memory is counted by the allocator: what was held at a
+//! time beyond what was held before. The process as a whole has 4 GiB of addresses, so that what would take the
+//! machine's memory at once ends the test.
+//!
 //! There is no instrumentation: what is new is told by what the decoder says ([`Outcome`]) and by how often and how
 //! much it allocated on the way there. The same seed gives the same inputs in the same order.
 //!
@@ -34,7 +39,12 @@ mod watch;
 pub use codec::{Decoder, choice, chosen, codec, text};
 pub use outcome::Outcome;
 pub use search::{Budget, Finding, Flaw, Ran};
-pub use target::Target;
+pub use target::{ALLOCATED_MAX, Target};
+
+/// The most bytes that `run` has allocated at a time on this thread.
+pub fn allocated(run: impl FnOnce()) -> u64 {
+    allocation_counter::measure(run).bytes_max
+}
 
 /// The target of this name, whose corpus lies in `corpus/NAME` of the crate that names it.
 #[macro_export]

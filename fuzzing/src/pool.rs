@@ -83,7 +83,7 @@ impl Pool {
 }
 
 /// Longer ones are not kept: each mutation of one costs as much as many of another.
-const INPUT_BYTES_MAX: usize = 64 * 1024;
+const INPUT_BYTES_MAX: usize = 16 * 1024;
 
 /// Inputs kept beside the corpus.
 const FOUND_MAX: usize = 1024;

@@ -43,7 +43,7 @@ impl Target {
         Target { length_max: bytes, ..self }
     }
 
-    /// An input may allocate at most so many bytes at a time instead of 16 MiB.
+    /// An input may allocate at most so many bytes at a time instead of [`ALLOCATED_MAX`].
     #[must_use]
     pub fn allocated_max(self, bytes: u64) -> Target {
         Target { allocated_max: bytes, ..self }
@@ -184,8 +184,8 @@ fn limit_address_space() {
 /// Bytes of an input, unless a target has a reason for others.
 const LENGTH_MAX: usize = 4096;
 
-/// Bytes that one input may have allocated at a time, unless a target has a reason for others.
-const ALLOCATED_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes that one input may have allocated at a time, unless a target has a reason for others: 16 MiB.
+pub const ALLOCATED_MAX: u64 = 16 * 1024 * 1024;
 
 /// Of the whole process.
 const ADDRESS_SPACE: u64 = 4 << 30;

@@ -236,6 +236,9 @@ const DAMAGED_MAX: usize = 4096;
 const OPEN_MAX: usize = 1024;
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
