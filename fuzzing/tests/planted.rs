@@ -1,5 +1,6 @@
 //! The search finds what it is for: each of these decoders has a flaw behind some structure.
 
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -112,4 +113,29 @@ fn nothing_is_found_where_nothing_is_wrong_and_a_seed_says_what_ran() {
     assert_eq!((first.accepted, first.allocated), (second.accepted, second.allocated));
     assert_ne!(first.accepted, other.accepted);
     assert!(first.accepted > 100 && first.outcomes >= 5, "{first:?}");
+}
+
+/// The body of the test below.
+#[test]
+#[ignore = "it ends its process"]
+fn takes_the_machines_memory() {
+    target!("planted").run(|input| {
+        let parsed = parse(input);
+        if let Ok((Kind::Greedy, ..)) = parsed {
+            return Outcome::accepted(&Vec::<u8>::with_capacity(1 << 40).capacity());
+        }
+        Outcome::of(&parsed)
+    });
+}
+
+#[test]
+fn an_allocation_of_more_than_there_is_ends_the_process_and_its_input_is_traced() {
+    let own = std::env::current_exe().unwrap();
+    let mut command = Command::new(&own);
+    command.args(["--exact", "takes_the_machines_memory", "--ignored", "--nocapture"]);
+    let ended = command.env("HOMING_FUZZ_S", "20").env("HOMING_FUZZ_TRACE", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("memory allocation of 1099511627776 bytes"), "{said}");
+    let trace = own.ancestors().nth(2).unwrap().join("fuzz/planted-trace");
+    assert_eq!(parse(&std::fs::read(trace).unwrap()).unwrap().0, Kind::Greedy);
 }

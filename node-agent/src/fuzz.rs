@@ -13,7 +13,7 @@ use tui::model::{self, EventLevel, FlowKind, LoggedEvent, NodeState, ProcessRef,
 
 use crate::agent::protocol::{BodySample, Hello, Machine, NodeSample, PeerRequest, PeerResponse, Report};
 use crate::api::{Greeting, MoveRequest, Reason, Request, Response, Target, WhyReport};
-use crate::config::{self, NodeFile, Ports};
+use crate::config::{self, ConfigError, NodeFile, Ports};
 use crate::dev::keeper::protocol::{FromKeeper, ToKeeper};
 use crate::exit::{ExitCode, Failure};
 use crate::members::{Member, Members};
@@ -306,11 +306,18 @@ fn texts_of_files_and_command_lines() {
     let target = target!("texts").valid(valid).words(words);
     let members: Decoder = Box::new(move |input| {
         std::fs::write(&path, input).unwrap();
-        let members = Members::load(&path).map_err(|error| crate::exit::chain(&error));
+        // What serde says has words of the input in it.
+        let members = Members::load(&path).map_err(|error| match error {
+            ConfigError::Parse { source, .. } => Some(source.classify()),
+            ConfigError::Read { .. } | ConfigError::Write { .. } => None,
+        });
         Outcome::of(&members.map(|members| members.iter().count().min(3)))
     });
     target.run(choice([
-        text(|text| serde_json::from_str::<NodeFile>(text), |file| serde_json::to_string(file).unwrap()),
+        text(
+            |text| serde_json::from_str::<NodeFile>(text).map_err(|error| error.classify()),
+            |file| serde_json::to_string(file).unwrap(),
+        ),
         members,
         text(str::parse::<Ports>, Ports::to_string),
         text(config::node_name, String::clone),

@@ -51,13 +51,29 @@ fn index(bytes: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::process::Command;
+
+    use migration::tracee::Running;
+
     use super::*;
 
     #[test]
-    fn a_process_that_is_not_the_familys_is_not_read() {
-        let pid = std::process::id();
-        let map = procfs::maps(pid).unwrap().into_iter().find(|map| map.inode != 0).unwrap();
-        let error = read(pid, Run { start: map.start, pages: 1 }).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    fn only_a_process_that_is_traced_is_read() {
+        let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        let program =
+            procfs::maps(pid).unwrap().into_iter().find(|map| map.name.ends_with("/sleep")).unwrap();
+        let first = Run { start: program.start, pages: 1 };
+        let of_a_stranger = read(pid, first);
+        let _traced = Running::seize(pid, 0).unwrap();
+        let of_the_family = read(pid, first);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(of_a_stranger.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        // The kernel lets root alone open what is mapped.
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            assert!(of_the_family.unwrap().starts_with(b"\x7fELF"));
+        }
     }
 }
