@@ -306,7 +306,7 @@ fn texts_of_files_and_command_lines() {
     let target = target!("texts").valid(valid).words(words);
     let members: Decoder = Box::new(move |input| {
         std::fs::write(&path, input).unwrap();
-        // What serde says has words of the input in it.
+        // What errors say has words of the input in it.
         let members = Members::load(&path).map_err(|error| match error {
             ConfigError::Parse { source, .. } => Some(source.classify()),
             ConfigError::Read { .. } | ConfigError::Write { .. } => None,
@@ -319,8 +319,8 @@ fn texts_of_files_and_command_lines() {
             |file| serde_json::to_string(file).unwrap(),
         ),
         members,
-        text(str::parse::<Ports>, Ports::to_string),
-        text(config::node_name, String::clone),
+        text(|text| text.parse::<Ports>().map_err(drop), Ports::to_string),
+        text(|text| config::node_name(text).map_err(drop), String::clone),
         Box::new(|input| {
             let text = String::from_utf8_lossy(input);
             let (stat, status) = text.split_once('\0').unwrap_or((&text, ""));
