@@ -10,13 +10,28 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::Layout;
+use crate::image::{Layout, NoMemory, check_range};
 use crate::layout;
 
 /// Where the range lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Told")]
 pub struct Foothold {
     base: u64,
+}
+
+/// A foothold as a peer tells it.
+#[derive(Deserialize)]
+struct Told {
+    base: u64,
+}
+
+impl TryFrom<Told> for Foothold {
+    type Error = NoMemory;
+
+    fn try_from(Told { base }: Told) -> Result<Foothold, NoMemory> {
+        check_range(base, base.saturating_add(RANGE_BYTES)).map(|()| Foothold { base })
+    }
 }
 
 impl Foothold {

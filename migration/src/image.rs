@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pages::PAGE;
 pub use crate::sys::ptrace::{Registers, RseqArea};
 
 /// Everything of a family that travels at the freeze.
@@ -42,11 +43,42 @@ impl ProcessImage {
 
 /// The mappings of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Told")]
 pub struct Layout {
     /// Sorted by address, not overlapping.
     pub vmas: Vec<Vma>,
     /// The kernel's own mappings, at which addresses they must lie.
     pub special: Vec<SpecialVma>,
+}
+
+/// A layout as a peer tells it.
+#[derive(Deserialize)]
+struct Told {
+    vmas: Vec<Vma>,
+    special: Vec<SpecialVma>,
+}
+
+impl TryFrom<Told> for Layout {
+    type Error = NoMemory;
+
+    fn try_from(Told { vmas, special }: Told) -> Result<Layout, NoMemory> {
+        vmas.iter().try_for_each(|vma| check_range(vma.start, vma.end))?;
+        special.iter().try_for_each(|vma| check_range(vma.start, vma.end))?;
+        let apart = vmas.is_sorted_by(|before, after| before.end <= after.start);
+        apart.then_some(Layout { vmas, special }).ok_or(NoMemory)
+    }
+}
+
+/// A peer tells of memory that no program can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no program can have memory like this")]
+pub struct NoMemory;
+
+/// Whole pages, at least one, at addresses of programs. What has passed can be added and subtracted without a second
+/// thought.
+pub(crate) fn check_range(start: u64, end: u64) -> Result<(), NoMemory> {
+    let whole = start.is_multiple_of(PAGE) && end.is_multiple_of(PAGE);
+    if whole && start < end && end <= ADDRESS_END { Ok(()) } else { Err(NoMemory) }
 }
 
 /// One mapping.
@@ -217,5 +249,42 @@ pub enum Rest {
     Left(u64),
 }
 
+/// The end of a program's addresses where the processor has the most of them.
+const ADDRESS_END: u64 = 1 << 56;
+
 /// `SIG_IGN`; `SIG_DFL` is zero.
 const IGNORE: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use transport::wire;
+
+    use super::*;
+
+    fn told(ranges: &[(u64, u64)]) -> bool {
+        let vma = |&(start, end): &(u64, u64)| Vma {
+            start,
+            end,
+            protection: 3,
+            backing: Backing::Zero,
+            advice: Advice::default(),
+        };
+        let mut bytes = Vec::new();
+        let layout = Layout { vmas: ranges.iter().map(vma).collect(), special: Vec::new() };
+        wire::encode(&layout, &mut bytes).expect("a message");
+        wire::decode::<Layout>(&bytes).is_ok()
+    }
+
+    #[test]
+    fn a_peer_cannot_tell_of_mappings_that_cannot_be() {
+        assert!(told(&[]) && told(&[(0x1000, 0x3000), (0x3000, 0x4000)]));
+        let end = ADDRESS_END;
+        for bad in
+            [(0x2000, 0x1000), (0x1000, 0x1000), (0x1000, 0x1800), (0x1800, 0x3000), (0x1000, end + PAGE)]
+        {
+            assert!(!told(&[bad]), "{bad:x?}");
+        }
+        assert!(!told(&[(0x3000, 0x4000), (0x1000, 0x2000)]));
+        assert!(!told(&[(0x1000, 0x3000), (0x2000, 0x4000)]));
+    }
+}

@@ -9,6 +9,8 @@ pub mod deputize;
 pub mod digest;
 pub mod foothold;
 pub mod freeze;
+#[cfg(test)]
+mod fuzz;
 pub mod graves;
 pub mod handoff;
 pub mod holds;

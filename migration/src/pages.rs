@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Backing, Layout};
+use crate::image::{self, Backing, Layout, NoMemory};
 use crate::sys::pagemap::{self, Query};
 use crate::sys::{Errno, procvm, uffd};
 
@@ -19,11 +19,28 @@ pub const PAGE_BYTES: usize = 4096;
 
 /// Pages that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Told")]
 pub struct Run {
     /// First byte.
     pub start: u64,
     /// How many.
     pub pages: u32,
+}
+
+/// A run as a peer tells it.
+#[derive(Deserialize)]
+struct Told {
+    start: u64,
+    pages: u32,
+}
+
+impl TryFrom<Told> for Run {
+    type Error = NoMemory;
+
+    fn try_from(Told { start, pages }: Told) -> Result<Run, NoMemory> {
+        let end = start.checked_add(u64::from(pages) * PAGE).ok_or(NoMemory)?;
+        image::check_range(start, end).map(|()| Run { start, pages })
+    }
 }
 
 impl Run {
@@ -94,29 +111,24 @@ pub fn without(runs: Vec<Run>, page: u64) -> Vec<Run> {
     rest
 }
 
-/// Splits runs into groups of at most `pages_max` pages, each a batch on the wire.
-#[must_use]
-pub fn batches(runs: &[Run], pages_max: u32) -> Vec<Vec<Run>> {
-    let mut groups = Vec::new();
-    let mut group: Vec<Run> = Vec::new();
-    let mut room = pages_max;
-    for run in runs {
-        let mut rest = *run;
-        while rest.pages > 0 {
-            let pages = rest.pages.min(room);
-            group.push(Run { start: rest.start, pages });
-            rest = Run { start: rest.start + u64::from(pages) * PAGE, pages: rest.pages - pages };
+/// Splits runs into groups of at most `pages_max` pages, each a batch on the wire. They are made one by one: a run may
+/// have millions.
+pub fn batches(runs: &[Run], pages_max: u32) -> impl Iterator<Item = Vec<Run>> {
+    let mut rest = runs.iter().copied().filter(|run| run.pages > 0);
+    let mut next = rest.next();
+    std::iter::from_fn(move || {
+        let mut group = Vec::new();
+        let mut room = pages_max;
+        while let Some(run) = next.filter(|_| room > 0) {
+            let pages = run.pages.min(room);
+            group.push(Run { start: run.start, pages });
             room -= pages;
-            if room == 0 {
-                groups.push(std::mem::take(&mut group));
-                room = pages_max;
-            }
+            let left = run.pages - pages;
+            let behind = Run { start: run.start + u64::from(pages) * PAGE, pages: left };
+            next = if left > 0 { Some(behind) } else { rest.next() };
         }
-    }
-    if !group.is_empty() {
-        groups.push(group);
-    }
-    groups
+        (!group.is_empty()).then_some(group)
+    })
 }
 
 /// Reads the pages of a batch, one behind the other.
@@ -185,7 +197,22 @@ pub(crate) fn push(runs: &mut Vec<Run>, start: u64, end: u64) {
 
 #[cfg(test)]
 mod tests {
+    use transport::wire;
+
     use super::*;
+
+    #[test]
+    fn a_peer_cannot_tell_of_pages_that_cannot_be() {
+        let told = |start, pages| {
+            let mut bytes = Vec::new();
+            wire::encode(&Run { start, pages }, &mut bytes).expect("a message");
+            wire::decode::<Run>(&bytes).is_ok()
+        };
+        assert!(told(0x1000, 1) && told((1 << 56) - PAGE, 1));
+        assert!(
+            !told(0x1000, 0) && !told(0x1001, 1) && !told(1 << 56, 1) && !told(u64::MAX - 0xfff, u32::MAX)
+        );
+    }
 
     #[test]
     fn one_page_is_left_out_wherever_it_lies() {
@@ -203,7 +230,7 @@ mod tests {
     fn batches_hold_every_page_once_and_no_more_than_allowed() {
         let runs =
             [Run { start: 0, pages: 5 }, Run { start: 0x10000, pages: 1 }, Run { start: 0x20000, pages: 9 }];
-        let groups = batches(&runs, 4);
+        let groups: Vec<_> = batches(&runs, 4).collect();
         assert!(groups.iter().all(|group| group.iter().map(|run| run.pages).sum::<u32>() <= 4));
         let mut rejoined = Vec::new();
         for run in groups.iter().flatten() {

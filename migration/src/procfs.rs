@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// One line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +43,16 @@ impl MapLine {
 /// When it cannot be read, or a line is not of the documented form.
 pub fn maps(pid: u32) -> io::Result<Vec<MapLine>> {
     for _ in 0..READS_MAX {
-        let text = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-        let maps: Vec<MapLine> =
-            text.lines().map(|line| map_line(line).ok_or_else(bad)).collect::<io::Result<_>>()?;
+        let maps = parse_maps(&text(format!("/proc/{pid}/maps"))?)?;
         if are_apart(&maps) {
             return Ok(maps);
         }
     }
     Err(io::Error::other(format!("the mappings of process {pid} change faster than they can be read")))
+}
+
+pub(crate) fn parse_maps(text: &str) -> io::Result<Vec<MapLine>> {
+    text.lines().map(|line| map_line(line).ok_or_else(bad)).collect()
 }
 
 fn are_apart(maps: &[MapLine]) -> bool {
@@ -61,7 +64,10 @@ fn are_apart(maps: &[MapLine]) -> bool {
 /// # Errors
 /// When `/proc/PID/smaps` cannot be read.
 pub fn vm_flags(pid: u32) -> io::Result<HashMap<u64, Vec<String>>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    Ok(parse_vm_flags(&text(format!("/proc/{pid}/smaps"))?))
+}
+
+pub(crate) fn parse_vm_flags(text: &str) -> HashMap<u64, Vec<String>> {
     let mut found = HashMap::new();
     let mut start = 0;
     for line in text.lines() {
@@ -71,7 +77,7 @@ pub fn vm_flags(pid: u32) -> io::Result<HashMap<u64, Vec<String>>> {
             start = map.start;
         }
     }
-    Ok(found)
+    found
 }
 
 /// The numbers behind the command name in `/proc/PID/stat`: index 0 is the state's successor, so field N of proc(5)
@@ -80,13 +86,17 @@ pub fn vm_flags(pid: u32) -> io::Result<HashMap<u64, Vec<String>>> {
 /// # Errors
 /// When it cannot be read.
 pub fn stat_numbers(pid: u32) -> io::Result<Vec<u64>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = text.rsplit_once(')').ok_or_else(bad)?.1;
-    Ok(rest
-        .split_whitespace()
-        .skip(1)
-        .map(|word| word.parse::<i64>().map_or_else(|_| word.parse().unwrap_or(0), i64::cast_unsigned))
-        .collect())
+    parse_stat(&text(format!("/proc/{pid}/stat"))?).ok_or_else(bad)
+}
+
+pub(crate) fn parse_stat(text: &str) -> Option<Vec<u64>> {
+    let rest = text.rsplit_once(')')?.1;
+    Some(
+        rest.split_whitespace()
+            .skip(1)
+            .map(|word| word.parse::<i64>().map_or_else(|_| word.parse().unwrap_or(0), i64::cast_unsigned))
+            .collect(),
+    )
 }
 
 /// Field `number` of proc(5)'s list for `/proc/PID/stat`, from 4 on.
@@ -102,11 +112,12 @@ pub fn stat_field(pid: u32, number: usize) -> io::Result<u64> {
 /// # Errors
 /// When it cannot be read or is not there.
 pub fn status_value(task: &str, key: &str) -> io::Result<String> {
-    let text = fs::read_to_string(format!("/proc/{task}/status"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-        .map(|value| value.trim().to_owned())
-        .ok_or_else(bad)
+    let text = text(format!("/proc/{task}/status"))?;
+    parse_status(&text, key).map(str::to_owned).ok_or_else(bad)
+}
+
+pub(crate) fn parse_status<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
 /// The letter of `State` in `/proc/PID/status`: `S` sleeps, `T` is stopped, `Z` and `X` have ended.
@@ -145,7 +156,17 @@ pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
 /// # Errors
 /// When the process is gone.
 pub fn command(pid: u32) -> io::Result<String> {
-    Ok(fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned())
+    Ok(text(format!("/proc/{pid}/comm"))?.trim_end().to_owned())
+}
+
+/// The text of a file in which names stand that programs choose: they need not be UTF-8.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    let bytes = fs::read(path)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn map_line(line: &str) -> Option<MapLine> {
@@ -203,6 +224,26 @@ mod tests {
         let first = "1000-3000 rw-p 00000000 00:00 0\n";
         assert!(are_apart(&told(&format!("{first}3000-4000 r--p 00000000 00:00 0\n"))));
         assert!(!are_apart(&told(&format!("{first}1000-4000 rw-p 00000000 00:00 0\n"))));
+    }
+
+    #[test]
+    fn a_name_need_not_be_utf_8() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join(OsStr::from_bytes(b"\xff) S \xfe"));
+        fs::copy("/bin/sleep", &program).expect("a copy");
+        let mut child = std::process::Command::new(&program).arg("60").spawn().expect("a process");
+        let pid = child.id();
+        let seen = (command(pid), stat_field(pid, 22), state(&pid.to_string()), maps(pid), vm_flags(pid));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it was killed");
+        assert_eq!(seen.0.expect("a name"), "\u{fffd}) S \u{fffd}");
+        assert!(seen.1.expect("a start time") > 0);
+        assert!(seen.2.is_ok());
+        assert!(seen.3.expect("mappings").iter().any(|map| map.name.ends_with("/\u{fffd}) S \u{fffd}")));
+        assert!(!seen.4.expect("flags").is_empty());
     }
 
     #[test]

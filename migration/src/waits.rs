@@ -111,7 +111,7 @@ impl Call {
 /// clock stands still while the host has the processor.
 fn waited_ns(pid: u32, tid: u32) -> Option<u64> {
     let since = exec_start_ns(&format!("/proc/{pid}/task/{tid}"))?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let stat = procfs::text(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     let processor = stat.rsplit_once(')')?.1.split_whitespace().nth(PROCESSOR_FIELD - 3)?.parse().ok()?;
     let now = crate::sys::clock::on_processor(processor, || exec_start_ns("/proc/thread-self")).ok()??;
     now.checked_sub(since)
@@ -119,7 +119,7 @@ fn waited_ns(pid: u32, tid: u32) -> Option<u64> {
 
 /// When a task was last seen on a processor, in nanoseconds of that processor's scheduler clock.
 fn exec_start_ns(task: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("{task}/sched")).ok()?;
+    let text = procfs::text(format!("{task}/sched")).ok()?;
     let line = text.lines().find(|line| line.starts_with("se.exec_start"))?;
     let (millis, rest) = line.split_once(':')?.1.trim().split_once('.')?;
     Some(millis.parse::<u64>().ok()? * 1_000_000 + rest.parse::<u64>().ok()?)

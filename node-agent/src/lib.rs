@@ -8,6 +8,8 @@ pub mod config;
 pub mod dev;
 pub mod doctor;
 pub mod exit;
+#[cfg(test)]
+mod fuzz;
 pub mod job;
 pub mod members;
 pub mod mover;

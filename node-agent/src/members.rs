@@ -31,12 +31,15 @@ impl Members {
     /// # Errors
     /// When the file is there but unusable.
     pub fn load(path: &Path) -> Result<Members, ConfigError> {
-        let rows: Vec<Row> = config::read_json(path)?.unwrap_or_default();
+        Ok(Members::of(config::read_json(path)?.unwrap_or_default()))
+    }
+
+    pub(crate) fn of(rows: Vec<Row>) -> Members {
         let members = rows.into_iter().filter_map(|row| {
             let id = node_id_from_hex(&row.id)?;
             Some((id, Member { id, name: row.name, addr: row.addr }))
         });
-        Ok(Members(members.take(MEMBERS_MAX).collect()))
+        Members(members.take(MEMBERS_MAX).collect())
     }
 
     /// Writes the list.
@@ -116,8 +119,9 @@ pub fn node_id_from_hex(text: &str) -> Option<NodeId> {
     Some(NodeId(id))
 }
 
+/// A member as it stands in the file.
 #[derive(Serialize, Deserialize)]
-struct Row {
+pub(crate) struct Row {
     id: String,
     name: String,
     addr: SocketAddr,

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use migration::cpu::CpuNeeds;
+use migration::procfs;
 
 /// A process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,8 @@ impl Process {
 /// Reads a process; `None` if there is none of this pid.
 #[must_use]
 pub fn process(pid: u32) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let stat = procfs::text(format!("/proc/{pid}/stat")).ok()?;
+    let status = procfs::text(format!("/proc/{pid}/status")).ok()?;
     parse(pid, &stat, &status)
 }
 
@@ -92,7 +93,7 @@ pub fn user_name(uid: u32) -> String {
 #[must_use]
 pub fn memory_free_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    field(&text, "MemAvailable:").map_or(0, |kib| kib * 1024)
+    field(&text, "MemAvailable:").map_or(0, |kib| kib.saturating_mul(1024))
 }
 
 /// What this machine's processor offers.
@@ -109,7 +110,7 @@ pub fn cpu() -> CpuNeeds {
     CpuNeeds { flags, xsave_bytes: leaf.ebx, xfeatures }
 }
 
-fn parse(pid: u32, stat: &str, status: &str) -> Option<Process> {
+pub(crate) fn parse(pid: u32, stat: &str, status: &str) -> Option<Process> {
     // The name is in parentheses and may hold any character, parentheses and line ends too.
     let comm = stat.get(stat.find('(')? + 1..stat.rfind(')')?)?;
     let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
@@ -121,10 +122,10 @@ fn parse(pid: u32, stat: &str, status: &str) -> Option<Process> {
         pid,
         comm: comm.to_owned(),
         uids: [uids.next()?, uids.next()?, uids.next()?],
-        cpu_ticks: number(11)? + number(12)?,
+        cpu_ticks: number(11)?.saturating_add(number(12)?),
         threads: u32::try_from(number(17)?).ok()?,
         start_ticks: number(19)?,
-        rss_bytes: field(status, "VmRSS:").map_or(0, |kib| kib * 1024),
+        rss_bytes: field(status, "VmRSS:").map_or(0, |kib| kib.saturating_mul(1024)),
         zombie: state == "Z" || state == "X",
         kernel: !status.contains("\nVmSize:") && state != "Z" && state != "X",
     })
@@ -154,6 +155,21 @@ mod tests {
         assert_eq!((process.rss_bytes, process.uids), (12 * 1024, [1000, 1001, 1002]));
         assert!(!process.belongs_to(1000) && !process.zombie && !process.kernel);
         assert_eq!(parse(7, "7 (a", status), None);
+    }
+
+    #[test]
+    fn a_process_whose_name_is_no_text_is_there_too() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join(OsStr::from_bytes(b"\xff sleeps"));
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let found = process(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.unwrap().comm, "\u{fffd} sleeps");
     }
 
     #[test]

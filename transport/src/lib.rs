@@ -13,4 +13,7 @@ pub mod memory;
 pub mod version;
 pub mod wire;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use addr::{Epoch, KeyHash, NodeId, ProcessId};

@@ -48,6 +48,10 @@ pub fn encode<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result
 
 /// The message that `bytes` hold, all of them.
 ///
+/// A number counts against the limit as much as it has in memory, a length for instance as eight bytes. So a message
+/// takes little more than ten times the limit when it is decoded, and some just below the limit can be encoded and not
+/// decoded.
+///
 /// # Errors
 /// [`WireError::TooLong`], [`WireError::Decode`] and [`WireError::TrailingBytes`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {

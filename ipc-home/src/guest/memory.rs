@@ -121,6 +121,7 @@ impl Guest {
     /// Pages that home has sent.
     pub fn fetched(&mut self, pid: u32, start: u64, data: &[u8]) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(end) = start.checked_add(data.len() as u64) else { return };
         let outdated = process.fetching.remove(&start).is_none_or(|fetching| fetching.outdated);
         for (index, page) in data.chunks_exact(PAGE_BYTES).enumerate() {
             let addr = start + index as u64 * PAGE;
@@ -134,7 +135,7 @@ impl Guest {
                 let _ = uffd::wake(process.uffd.as_fd(), addr, PAGE);
             }
         }
-        self.retry(pid, start, start + data.len() as u64);
+        self.retry(pid, start, end);
     }
 
     /// Calls whose arguments were on one of these pages.

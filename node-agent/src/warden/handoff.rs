@@ -244,10 +244,8 @@ pub(super) struct Clocks {
 pub(super) struct Fetch {
     /// The process.
     pub pid: u32,
-    /// First byte.
-    pub start: u64,
-    /// How many.
-    pub pages: u32,
+    /// Which ones.
+    pub pages: Run,
 }
 
 /// Home's answer; the pages are the frame's tail.

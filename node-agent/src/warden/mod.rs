@@ -29,6 +29,8 @@ mod alert;
 mod bulk;
 mod common;
 mod fail;
+#[cfg(test)]
+mod fuzz;
 mod guest;
 mod handoff;
 mod home;

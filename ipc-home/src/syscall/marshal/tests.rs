@@ -3,6 +3,7 @@ use std::cell::RefCell;
 use super::*;
 
 mod buffers;
+mod fuzz;
 mod hostile;
 mod pieces;
 mod sockets;

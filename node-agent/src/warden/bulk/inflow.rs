@@ -16,7 +16,7 @@ use transport::channel::Channel;
 use transport::endpoint::WardenEndpoint;
 use transport::frame::{FrameReceiver, FrameSender};
 
-use super::{Order, PAGES_PER_BATCH, Target};
+use super::{Order, PAGES_PER_BATCH, Target, is_batch};
 use crate::warden::handoff::{Memory, Placed};
 
 /// Everything that has come so far.
@@ -39,6 +39,13 @@ struct State {
     repairs: HashMap<u64, u32>,
     /// Why a transfer is of no use, in the words for whoever waits for it.
     failures: BTreeMap<u64, String>,
+}
+
+impl State {
+    /// What is remembered of transfers, whose numbers the sender chooses.
+    fn open(&self) -> usize {
+        self.complete.len() + self.damaged.len() + self.repairs.len() + self.failures.len()
+    }
 }
 
 impl Inflow {
@@ -74,6 +81,9 @@ impl Inflow {
         if transfer < self.state.borrow().first {
             return Ok(());
         }
+        if self.state.borrow().open() > OPEN_MAX {
+            return Err(format!("more than {OPEN_MAX} transfers are open"));
+        }
         match frame {
             Memory::Layout { pid, plan, .. } => {
                 let (done, answer) = oneshot::channel();
@@ -83,6 +93,9 @@ impl Inflow {
                     Ok(target) => drop(self.state.borrow_mut().targets.insert(pid, target)),
                     Err(reason) => self.fail(transfer, format!("the mappings of process {pid}: {reason}")),
                 }
+            }
+            Memory::Batch { runs, .. } if !is_batch(&runs) => {
+                self.fail(transfer, format!("a batch of more than {PAGES_PER_BATCH} pages"));
             }
             Memory::Batch { pid, runs, unpacked_bytes, digest, .. } => {
                 let whole = unpacked(tail, unpacked_bytes).ok();
@@ -219,6 +232,12 @@ const DAMAGED_TIMES_MAX: u32 = 3;
 /// Damaged batches between two marks; an answer that names them all stays far below what a frame holds.
 const DAMAGED_MAX: usize = 4096;
 
+/// A sender has one transfer under way, and one more now and then for a new program.
+const OPEN_MAX: usize = 1024;
+
+#[cfg(test)]
+mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,5 +251,23 @@ mod tests {
         let split = staged(&[Run { start: 0x2000, pages: 2 }], &pieces);
         assert_eq!(split, Some(vec![Run { start: 0x90_1000, pages: 1 }, Run { start: 0x50_0000, pages: 1 }]));
         assert_eq!(staged(&[Run { start: 0x3000, pages: 2 }], &pieces), None);
+    }
+
+    #[test]
+    fn a_peer_cannot_make_a_batch_larger_than_it_is() {
+        let run = |pages| Run { start: 0x1000, pages };
+        assert!(is_batch(&[run(1), run(15)]));
+        assert!(!is_batch(&[run(17)]) && !is_batch(&[run(1); 17]) && !is_batch(&[run(u32::MAX); 2]));
+    }
+
+    #[test]
+    fn a_peer_cannot_open_any_number_of_transfers() {
+        let inflow = Inflow::new(mpsc::unbounded_channel().0);
+        let open = || inflow.state.borrow().open();
+        (0..10).for_each(|transfer| inflow.note_damage(transfer, 7, Vec::new()));
+        (5..20).for_each(|transfer| inflow.fail(transfer, "broken".to_owned()));
+        assert_eq!(open(), 25);
+        inflow.expect(20);
+        assert_eq!(open(), 0);
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use migration::image::Layout;
 use migration::layout::Side;
-use migration::pages::Changed;
+use migration::pages::{Changed, Run};
 use migration::staging::Piece;
 use migration::tracking::SharedWritten;
 use serde::{Deserialize, Serialize};
@@ -255,6 +255,11 @@ async fn serve(
             }
         }
     }
+}
+
+/// Whether a peer may mean these pages by one batch.
+fn is_batch(runs: &[Run]) -> bool {
+    runs.iter().map(|run| u64::from(run.pages)).sum::<u64>() <= u64::from(PAGES_PER_BATCH)
 }
 
 /// 64 KiB: packed and encrypted while it is in the processor's cache, and put in place while the next ones arrive.

@@ -19,7 +19,7 @@ use transport::channel::Channel;
 use transport::endpoint::WardenEndpoint;
 use transport::frame::{FrameReceiver, FrameSender};
 
-use super::{PAGES_PER_BATCH, Sent, Source};
+use super::{PAGES_PER_BATCH, Sent, Source, is_batch};
 use crate::warden::fail;
 use crate::warden::handoff::{Memory, Placed, Plan};
 
@@ -272,7 +272,11 @@ impl Line {
             let answer = answer.map_err(|_| format!("pages were not put in place within {PLACE_LIMIT:?}"))?;
             match answer.map_err(|_| gone())?.ok_or_else(gone)?.0 {
                 Placed { failure: Some(reason), .. } => return Err(reason),
-                Placed { number, damaged, .. } if number == self.marks => return Ok(damaged),
+                Placed { number, damaged, .. } if number == self.marks => {
+                    let is_sane = damaged.iter().all(|(_, runs)| is_batch(runs));
+                    let nonsense = || "the receiver of the pages names batches that none was".to_owned();
+                    return is_sane.then_some(damaged).ok_or_else(nonsense);
+                }
                 Placed { .. } => {}
             }
         }

@@ -24,6 +24,7 @@ use migration::body::FilterInstruction;
 use migration::foothold::Foothold;
 use migration::image::{FamilyImage, ProcessImage};
 use migration::init::FamilyInit;
+use migration::pages::Run;
 use migration::sys::seccomp;
 use migration::tracee::Waiter;
 use migration::vessel::Vessel;
@@ -386,7 +387,7 @@ impl GuestWarden {
                 Effect::Serve { pid, uffd } => self.serve_faults(pid, uffd),
                 Effect::Fetch { pid, start, pages } => {
                     if let Some(fetches) = &self.fetches {
-                        fetches.send(Fetch { pid, start, pages }, Bytes::new());
+                        fetches.send(Fetch { pid, pages: Run { start, pages } }, Bytes::new());
                     }
                 }
                 Effect::Silent { tid } => self.hang_up(tid),

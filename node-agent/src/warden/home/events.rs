@@ -7,6 +7,7 @@ use ipc_home::deputy::{Deputy, Effect, files};
 use ipc_home::protocol::{FromBody, ToBody};
 use ipc_home::residence::Verdict;
 use migration::handoff::{Incarnation, Seat};
+use migration::pages::Run;
 
 use super::HomeWarden;
 use crate::warden::bulk::Order;
@@ -70,8 +71,8 @@ impl HomeWarden {
                 }
             }
             Event::Message(line, message, tail) => self.on_call(line, message, tail),
-            Event::Fetch(Fetch { pid, start, pages }, answers) => {
-                match files::read(pid, start, pages.min(PAGES_PER_FETCH_MAX)) {
+            Event::Fetch(Fetch { pid, pages: Run { start, pages } }, answers) => {
+                match files::read(pid, Run { start, pages: pages.min(PAGES_PER_FETCH_MAX) }) {
                     Ok(data) => answers.send(Fetched { pid, start }, data.into()),
                     Err(error) => {
                         tracing::error!(pid, start, %error, "a page of a file mapping cannot be read");

@@ -16,7 +16,7 @@ impl Refused {
     pub(super) fn update(&mut self, peer: u64, counts: Vec<(String, u64)>) {
         if self.now.0 != peer {
             for (name, count) in std::mem::take(&mut self.now.1) {
-                *self.before.entry(name).or_default() += count;
+                add(&mut self.before, name, count);
             }
         }
         self.now = (peer, counts);
@@ -26,10 +26,16 @@ impl Refused {
     pub(super) fn total(&self) -> Vec<(String, u64)> {
         let mut total = self.before.clone();
         for (name, count) in &self.now.1 {
-            *total.entry(name.clone()).or_default() += count;
+            add(&mut total, name.clone(), *count);
         }
         total.into_iter().collect()
     }
+}
+
+/// The counts are what guests say.
+fn add(counts: &mut BTreeMap<String, u64>, name: String, count: u64) {
+    let sum = counts.entry(name).or_default();
+    *sum = sum.saturating_add(count);
 }
 
 #[cfg(test)]
@@ -43,5 +49,7 @@ mod tests {
         refused.update(1, vec![("ptrace".into(), 1), ("shmget".into(), 3)]);
         refused.update(2, vec![("shmget".into(), 2)]);
         assert_eq!(refused.total(), [("ptrace".into(), 1), ("shmget".into(), 5)]);
+        refused.update(3, vec![("shmget".into(), u64::MAX)]);
+        assert_eq!(refused.total()[1].1, u64::MAX);
     }
 }
