@@ -78,9 +78,12 @@ impl HomeWarden {
 
     /// Tells a guest warden that it is not needed any more.
     pub(super) fn dismiss(&mut self, number: u64) {
-        self.heard.remove(&number);
         self.unclaimed.retain(|(other, _)| *other != number);
-        // One that is gone knows it.
+        if self.heard.remove(&number).is_none() {
+            // Gone already.
+            return;
+        }
+        // It is known to be there.
         let _ = self.say(number, ToGuest::Discard);
         self.parting.retain(|connection| connection.end().is_none());
         let connection = self.peer(number).map(|peer| peer.connection.clone());
