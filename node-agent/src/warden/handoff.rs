@@ -11,9 +11,10 @@
 //!  the rest of the pages     ═══════════▶
 //!  Context(registers, ...)   ───────────▶   completes them once every page is there
 //!                            ◀───────────  Ready
-//!  [home records the epoch: the point of no return]
+//!  [home commits: this epoch counts]
 //!  Start                     ───────────▶   runs
 //!                            ◀───────────  Running
+//!  [now what is left where it was is let go; until here the family can be taken back]
 //!
 //!  Copy(to home or next guest)──────────▶
 //!            ◀══════════════ mappings, rounds of pages
@@ -24,7 +25,12 @@
 //!            ◀══════════════ the rest of the pages
 //!                            ◀───────────  Captured(registers, ...)
 //!  Discard                   ───────────▶   ends
+//!  or, if the move did not happen:
+//!  Thaw(a new epoch)         ───────────▶   goes on
+//!                            ◀───────────  Running
 //! ```
+//! What is asked when is what `ipc_home::residence` says.
+//!
 //! Mappings and pages share one stream, so that each page comes behind the mapping that it belongs to.
 
 use std::net::SocketAddr;

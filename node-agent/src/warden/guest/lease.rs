@@ -3,7 +3,8 @@
 //! While one of its threads waits for home in a call that no other node could go on with, such as fork, the others are not
 //! stopped before that end.
 //!
-//! A family that has never run here does not wait for that: it counts elsewhere, or not yet.
+//! A family that has never run here does not wait for that: it counts elsewhere, or not yet. (Only if the guest that it came
+//! from has died as well, between home's commit and a word that is lost on a cut link, does it count here already.)
 //!
 //! None of this decides what counts: home executes no call that it does not hear of, and runs no second body. It only
 //! saves the guest from computing for nobody.

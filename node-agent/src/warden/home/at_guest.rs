@@ -109,8 +109,9 @@ impl HomeWarden {
         if let Some(heard) = self.heard.get_mut(&number) {
             heard.freeze = attempt;
         }
+        self.unclaimed.retain(|(peer, message)| *peer != number || message.attempt().is_none());
         self.say(number, ToGuest::Freeze { attempt, to_home })?;
-        self.expect(number, still).await?;
+        self.expect(number, still(attempt)).await?;
         let from = self.away.take();
         // What the deputies say from now on is for the next guest; at home it is for the bodies that stand still.
         let lines = if to_home { Default::default() } else { std::mem::take(&mut self.outboxes) };
@@ -126,7 +127,7 @@ impl HomeWarden {
         }
         let transfer = self.under_way()?.transfer;
         self.say(number, ToGuest::SendRest { transfer })?;
-        let (family, sent) = self.expect(number, captured).await?;
+        let (family, sent) = self.expect(number, captured(self.freezes)).await?;
         if let Some(deputy) = &mut self.deputy {
             deputy.heard(&family);
         }
@@ -152,11 +153,13 @@ impl HomeWarden {
 
     /// The family goes on where it is: the move did not happen.
     async fn stay(&mut self, number: u64, epoch: Epoch) -> Result<(), String> {
-        if self.under_way()?.is_homeward() {
+        // Its threads may have streams here already: theirs are no lines to the family.
+        if let Some(next) = self.under_way()?.next.as_ref().map(|next| next.number) {
+            self.dismiss(next);
+        } else {
             self.keep_deputies();
         }
         self.say(number, ToGuest::Thaw { epoch })?;
-        self.unclaimed.clear();
         let moving = self.under_way()?;
         let lines = std::mem::take(&mut moving.lines);
         if let Some(peer) = moving.from.take() {
@@ -173,7 +176,10 @@ impl HomeWarden {
             self.catch_up();
         }
         self.effects();
-        self.expect(number, runs(epoch)).await
+        self.expect(number, runs(epoch)).await?;
+        // What it said of the former epoch came before that, and is no answer to anything any more.
+        self.unclaimed.retain(|(peer, _)| *peer != number);
+        Ok(())
     }
 
     /// The family is not there, or not any more.

@@ -36,6 +36,10 @@ impl HomeWarden {
 
     /// Leaves the reason for an agent that does not know it, maybe only the next one.
     pub(super) fn leave_word(&self, reason: &str) {
+        // Without deputies it was the program at home that has ended.
+        if self.deputy.is_none() {
+            return;
+        }
         if self.away.as_ref().is_some_and(|peer| peer.number == self.told_dead) {
             return;
         }

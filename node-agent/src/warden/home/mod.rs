@@ -214,12 +214,14 @@ impl HomeWarden {
                 event => self.handle(event),
             }
             self.programs().await;
-            while let Some(asked) = self.waiting.pop_front() {
+            while !self.is_bereft()
+                && let Some(asked) = self.waiting.pop_front()
+            {
                 self.answer(asked).await;
                 self.programs().await;
             }
-            if let Some(peer) = self.away.as_ref().filter(|peer| !self.heard.contains_key(&peer.number)) {
-                self.residence.step(Happening::Gone(peer.seat()));
+            if self.is_bereft() {
+                self.residence.step(Happening::Gone(self.residence.seat()));
                 let reason = self.end_family().await;
                 self.leave_word(&reason);
                 return Err(reason);
@@ -236,6 +238,11 @@ impl HomeWarden {
                 return Ok(());
             }
         }
+    }
+
+    /// The guest warden where the family was is gone.
+    fn is_bereft(&self) -> bool {
+        self.away.as_ref().is_some_and(|peer| !self.heard.contains_key(&peer.number))
     }
 
     async fn answer(&mut self, asked: Asked) {

@@ -133,6 +133,7 @@ impl HomeWarden {
         wanted: impl Fn(&ToHome) -> Option<Result<T, String>>,
     ) -> Result<T, String> {
         let deadline = tokio::time::Instant::now() + limit;
+        let peers = self.heard.len();
         loop {
             let words = self.unclaimed.iter().enumerate().filter(|(_, (peer, _))| *peer == number);
             let found = words.filter_map(|(at, (_, message))| Some((at, wanted(message)?))).next();
@@ -140,11 +141,13 @@ impl HomeWarden {
                 self.unclaimed.remove(at);
                 return result;
             }
+            // A move needs both its guests; a new program that is on its way meanwhile, only its own.
+            let is_alone = self.starting.is_none() && self.heard.len() < peers;
+            if is_alone || !self.heard.contains_key(&number) {
+                return Err(GONE.to_owned());
+            }
             let event = tokio::time::timeout_at(deadline, self.next_event()).await;
             match event {
-                Ok(Some(Event::Control(number, None))) if self.heard.remove(&number).is_some() => {
-                    return Err(GONE.to_owned());
-                }
                 Ok(Some(event)) => {
                     self.handle(event);
                     // A guest that is to freeze waits for the programs that its family is starting.
@@ -236,8 +239,8 @@ pub(super) fn prepared(message: &ToHome) -> Option<Preparing> {
     }
 }
 
-pub(super) fn still(message: &ToHome) -> Option<()> {
-    matches!(message, ToHome::Still { .. }).then_some(())
+pub(super) fn still(wanted: u64) -> impl Fn(&ToHome) -> Option<()> {
+    move |message| matches!(message, ToHome::Still { attempt } if *attempt == wanted).then_some(())
 }
 
 /// The end of the rounds of one transfer.
@@ -252,9 +255,9 @@ pub(super) fn runs(wanted: Epoch) -> impl Fn(&ToHome) -> Option<()> {
     move |message| matches!(message, ToHome::Running { epoch } if *epoch == wanted).then_some(())
 }
 
-pub(super) fn captured(message: &ToHome) -> Option<(FamilyImage, Sent)> {
-    match message {
-        ToHome::Captured { family, sent, .. } => Some((family.clone(), *sent)),
+pub(super) fn captured(wanted: u64) -> impl Fn(&ToHome) -> Option<(FamilyImage, Sent)> {
+    move |message| match message {
+        ToHome::Captured { attempt, family, sent } if *attempt == wanted => Some((family.clone(), *sent)),
         _ => None,
     }
 }

@@ -105,6 +105,11 @@ impl HomeWarden {
     /// mappings once that stands still.
     pub(super) fn lay_out(&mut self, order: Order) {
         let Order { pid, plan: Plan { layout, fresh, gone, still }, done } = order;
+        if !self.under_way.as_ref().is_some_and(|moving| moving.is_homeward() && !moving.is_called_off) {
+            // Of a return that was called off; its deputies are at work again.
+            let _ = done.send(Err("the family does not come home".to_owned()));
+            return;
+        }
         let result = self.make_place(pid, still, |home, task| {
             let (foothold, staging) = (home.foothold, home.staging);
             let mut remote = Remote::trapping(home.waiter, task, foothold.code())?;

@@ -36,6 +36,8 @@ pub(super) struct Move {
     pub(super) family: FamilyImage,
     /// Streams to the present guest: what the deputies say is for the next one.
     pub(super) lines: HashMap<u32, Outbox<ToBody>>,
+    /// The family goes on where it was.
+    pub(super) is_called_off: bool,
     /// The next seat is told to let the family run: whose calls count is not known yet.
     pub(super) is_starting: bool,
     /// What is to be done next.
@@ -70,6 +72,10 @@ impl HomeWarden {
                 Err(reason) => Err(reason),
             },
         };
+        if let Some(unused) = self.under_way()?.next.as_ref().map(|next| next.number) {
+            // Nobody was told to, if not even the record could be written.
+            self.dismiss(unused);
+        }
         let done = self.under_way.take();
         self.catch_up();
         moved?;
@@ -226,6 +232,7 @@ impl Move {
             leaving: Leaving::default(),
             family: FamilyImage::default(),
             lines: HashMap::new(),
+            is_called_off: false,
             is_starting: false,
             due: VecDeque::new(),
             trouble: String::new(),
@@ -240,7 +247,7 @@ impl Move {
             Ask::Stop(_) => self.stopped = Some(Instant::now()),
             Ask::Start(_) => self.is_starting = true,
             // Whatever the next seat has called, it did not count.
-            Ask::GoOn { .. } => self.is_starting = false,
+            Ask::GoOn { .. } => (self.is_starting, self.is_called_off) = (false, true),
             _ => {}
         }
     }
