@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Finished, Ground, Lab, LabNode, Program, User, homing, kill, resume, suspend};
-use cluster_tests::support::{Chance, PATIENCE, cluster, is_full, migrate, nobody_is_away, place, wait_for};
+use cluster_tests::support::{Chance, PATIENCE, cluster, migrate, nobody_is_away, place, times, wait_for};
 
 use crate::work::Worker;
 
@@ -39,12 +39,21 @@ const ATTACKS: &[Attack] = &[
 ];
 
 pub(crate) fn a_kill_before_commit_harms_nothing() {
+    attack(ATTACKS, times(1, 10) * ATTACKS.len());
+}
+
+/// Until the commit a home warden can be spared at any instant: the program heals itself.
+pub(crate) fn a_home_warden_killed_before_commit_harms_nothing() {
+    let leave = Attack { from: "home", to: "n2", victim: Victim::HomeWarden };
+    attack(&[leave], times(5, 200));
+}
+
+fn attack(attacks: &[Attack], times: usize) {
     let lab = cluster(Ground::Namespaces, 3);
     let worker = Worker::start(lab.node(1), "kills", User::Worker);
     let mut chance = Chance::new();
     let lengths = Lengths::measure(&lab, &worker);
-    let rounds = if is_full() { 10 } else { 1 };
-    for attack in ATTACKS.iter().cycle().take(rounds * ATTACKS.len()) {
+    for attack in attacks.iter().cycle().take(times) {
         let struck = (0..TRIES_MAX).any(|_| {
             go(&lab, &worker, attack.from);
             strike(&lab, &worker, *attack, lengths.of(*attack).mul_f64(chance.part()))
