@@ -89,10 +89,7 @@ impl Inflow {
         }
         match frame {
             Memory::Layout { pid, plan, .. } => {
-                let mut state = self.state.borrow_mut();
-                let summed = state.sums.entry(transfer).or_default().mappings(pid, &plan);
-                drop(state);
-                summed.map_err(|error| error.to_string())?;
+                self.sum(transfer, |sum| sum.mappings(pid, &plan)).map_err(|error| error.to_string())?;
                 let (done, answer) = oneshot::channel();
                 let ordered = self.orders.send(Order { pid, plan, done });
                 ordered.map_err(|_| "the warden ends".to_owned())?;
@@ -106,7 +103,7 @@ impl Inflow {
             }
             Memory::Batch { pid, runs, unpacked_bytes, digest, again, .. } => {
                 if !again {
-                    self.state.borrow_mut().sums.entry(transfer).or_default().batch(digest);
+                    self.sum(transfer, |sum| sum.batch(digest));
                 }
                 let whole = unpacked(tail, unpacked_bytes).ok();
                 let Some(data) = whole.filter(|data| digest::batch(pid, &runs, data) == digest) else {
@@ -127,6 +124,10 @@ impl Inflow {
             }
         }
         Ok(())
+    }
+
+    fn sum<T>(&self, transfer: u64, add: impl FnOnce(&mut digest::Transfer) -> T) -> T {
+        add(self.state.borrow_mut().sums.entry(transfer).or_default())
     }
 
     fn place(&self, pid: u32, runs: &[Run], data: &[u8]) -> io::Result<()> {

@@ -64,6 +64,9 @@ pub(super) struct Sent {
     pub rounds: u32,
 }
 
+/// What was sent of a program that stands still, and what its whole transfer must come to.
+pub(super) type Rest = (Sent, digest::Transfer);
+
 impl std::ops::AddAssign for Sent {
     fn add_assign(&mut self, more: Sent) {
         self.raw_bytes += more.raw_bytes;
@@ -182,7 +185,7 @@ impl Bulk {
         &self,
         transfer: u64,
         sources: Vec<(Source, Layout)>,
-    ) -> oneshot::Receiver<Result<(Sent, digest::Transfer), String>> {
+    ) -> oneshot::Receiver<Result<Rest, String>> {
         self.ask(|done| Command::Job(Job::Rest { transfer, sources, done }))
     }
 

@@ -19,7 +19,7 @@ use transport::channel::Channel;
 use transport::endpoint::WardenEndpoint;
 use transport::frame::{FrameReceiver, FrameSender};
 
-use super::{PAGES_PER_BATCH, Sent, Source, is_batch};
+use super::{PAGES_PER_BATCH, Rest, Sent, Source, is_batch};
 use crate::warden::fail;
 use crate::warden::memory::{Memory, Placed, Plan};
 
@@ -28,7 +28,7 @@ type Answer<T> = oneshot::Sender<Result<T, String>>;
 /// Something to be sent, in the order of asking.
 pub(super) enum Job {
     Rounds { transfer: u64, sources: Vec<Source>, done: Answer<Sent> },
-    Rest { transfer: u64, sources: Vec<(Source, Layout)>, done: Answer<(Sent, digest::Transfer)> },
+    Rest { transfer: u64, sources: Vec<(Source, Layout)>, done: Answer<Rest> },
     Settle,
 }
 
@@ -181,11 +181,7 @@ impl Line {
         Ok(sent)
     }
 
-    async fn rest(
-        &mut self,
-        transfer: u64,
-        sources: Vec<(Source, Layout)>,
-    ) -> Result<(Sent, digest::Transfer), String> {
+    async fn rest(&mut self, transfer: u64, sources: Vec<(Source, Layout)>) -> Result<Rest, String> {
         self.begin(transfer);
         let mut sent = Sent::default();
         for (source, layout) in sources {

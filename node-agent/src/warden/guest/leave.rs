@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use ipc_home::guest::Transfers;
 use migration::capture::{Access, capture};
-use migration::digest::Transfer;
 use migration::handoff::{Ask, Digest};
 use migration::image::{FamilyImage, Layout, ProcessImage};
 use migration::layout::{self, Side};
@@ -16,7 +15,7 @@ use transport::{Epoch, KeyHash};
 
 use super::obey::Wanted;
 use super::{Event, Family, GuestWarden, Stage};
-use crate::warden::bulk::{Receiver, Sent, Source};
+use crate::warden::bulk::{Receiver, Rest, Sent, Source};
 use crate::warden::common::{describe, done};
 
 impl GuestWarden {
@@ -182,7 +181,7 @@ impl GuestWarden {
     }
 
     /// The memory is sent, or cannot be.
-    pub(super) fn sent(&mut self, transfer: u64, sent: Result<(Sent, Transfer), String>) {
+    pub(super) fn sent(&mut self, transfer: u64, sent: Result<Rest, String>) {
         let taken = self.sending.take_if(|(_, sending, _)| *sending == transfer);
         let Some((ask, _, family)) = taken else { return };
         let whole = sent.and_then(|(sent, sum)| Ok((sent, sum.with(&family).map_err(describe)?)));

@@ -39,7 +39,7 @@ use transport::{KeyHash, ProcessId};
 
 use crate::cli::warden_args::WardenCommon;
 use crate::warden::alert::Alert;
-use crate::warden::bulk::{Bulk, Order, Receiver, Sent};
+use crate::warden::bulk::{Bulk, Order, Receiver, Rest, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
 use crate::warden::control::{Accept, ToWarden};
 use crate::warden::handoff::{ToGuest, ToHome};
@@ -56,7 +56,7 @@ enum Event {
     /// Further rounds would not make the rest of this transfer smaller.
     Copied(Ask, u64, Result<Sent, String>),
     /// All memory of this transfer is sent, or cannot be.
-    Sent(u64, Result<(Sent, Transfer), String>),
+    Sent(u64, Result<Rest, String>),
     /// Memory that comes needs these mappings first.
     Memory(Order),
     /// All memory of a family or of a new program is there, or cannot be.

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use ipc_home::deputy::Deputy;
 use migration::capture::{Access, capture};
 use migration::deputize::deputize;
-use migration::digest::Transfer;
 use migration::foothold::Foothold;
 use migration::freeze::Frozen;
 use migration::handoff::Digest;
@@ -22,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::HomeWarden;
 use super::state::private_bytes;
-use crate::warden::bulk::{Sent, Source};
+use crate::warden::bulk::{Rest, Source};
 use crate::warden::common::describe;
 
 /// What there is of a program that leaves home.
@@ -88,7 +87,7 @@ impl HomeWarden {
         &mut self,
         frozen: &mut Frozen,
         area: &HealingArea,
-    ) -> Result<(ProcessImage, oneshot::Receiver<Result<(Sent, Transfer), String>>), String> {
+    ) -> Result<(ProcessImage, oneshot::Receiver<Result<Rest, String>>), String> {
         let layout = self.movable_layout(&Side::HomeTracked)?;
         let taken = self.foothold.ok_or("no address range of homing's own")?.range();
         if layout.vmas.iter().any(|vma| vma.start < taken.end && taken.start < vma.end) {
