@@ -41,7 +41,7 @@ use crate::cli::warden_args::WardenCommon;
 use crate::warden::alert::Alert;
 use crate::warden::bulk::{Bulk, Order, Receiver, Rest, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
-use crate::warden::control::{Accept, ToWarden};
+use crate::warden::control::Accept;
 use crate::warden::handoff::{ToGuest, ToHome};
 use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::{Outbox, read};
@@ -269,10 +269,8 @@ impl GuestWarden {
                 Event::Received(arrival, received) => self.received(arrival, received).await,
                 Event::Asked(asked) => {
                     self.answer(&asked);
-                    if let ToWarden::PeerGone { key } = asked.question
-                        && key == self.home_key
-                    {
-                        return Err("the home warden was killed".to_owned());
+                    if let Some(reason) = self.news(&asked.question) {
+                        return Err(reason.to_owned());
                     }
                 }
                 Event::Control(None) => return Err("the home warden is gone".to_owned()),
