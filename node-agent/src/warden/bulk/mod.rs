@@ -250,6 +250,9 @@ async fn serve(
             Command::Allow(key) => endpoint.allow(key),
             // Whatever the former receiver has not taken by now is not for it any more.
             Command::Dial { to, key, done } => {
+                if let Err(error) = endpoint.follow_address() {
+                    tracing::warn!(%error, "this node has lost its address");
+                }
                 outflow = Some(Outflow::start(Rc::clone(&endpoint), to, key, done));
             }
             Command::Job(job) => match &outflow {

@@ -94,6 +94,11 @@ impl GuestWarden {
 
     pub(super) fn contact(&mut self, contact: Contact) {
         if contact != Contact::Kept {
+            match self.endpoint.follow_address() {
+                Ok(true) => tracing::warn!("this node has another address now"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "this node has lost its address"),
+            }
             self.control.send(ToHome::AreYouThere, Bytes::new());
         }
         match (contact, self.hold) {
