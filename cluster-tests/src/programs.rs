@@ -42,11 +42,13 @@ pub enum GuestProgram {
     Execs,
     /// Clocks read without pause, under signals. Argument: millions of readings of each.
     Readings,
+    /// Signals without end. Argument: how many.
+    Storm,
 }
 
 impl GuestProgram {
     /// All of them.
-    pub const ALL: [GuestProgram; 15] = [
+    pub const ALL: [GuestProgram; 16] = [
         GuestProgram::Counter,
         GuestProgram::Threads,
         GuestProgram::Signals,
@@ -62,6 +64,7 @@ impl GuestProgram {
         GuestProgram::Churn,
         GuestProgram::Execs,
         GuestProgram::Readings,
+        GuestProgram::Storm,
     ];
 
     /// Its file name.
@@ -83,6 +86,7 @@ impl GuestProgram {
             GuestProgram::Churn => "churn",
             GuestProgram::Execs => "execs",
             GuestProgram::Readings => "readings",
+            GuestProgram::Storm => "storm",
         }
     }
 

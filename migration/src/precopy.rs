@@ -39,6 +39,8 @@ pub struct Precopy {
     /// Looks in a row that found hardly less than that: garbage collectors dirty now more and now less.
     stuck: u32,
     bytes_per_second: Option<u64>,
+    /// What the last look found.
+    found: u64,
 }
 
 impl Precopy {
@@ -48,10 +50,19 @@ impl Precopy {
         self.rounds
     }
 
+    /// How long it would take to send what the last look has found, at the rate of the last round; nothing if none was
+    /// sent.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        let Some(rate) = self.bytes_per_second else { return Duration::ZERO };
+        Duration::from_millis(self.found.saturating_mul(1000) / rate.max(1))
+    }
+
     /// Takes an event, says what follows.
     pub fn step(&mut self, event: Event) -> Action {
         match event {
             Event::Found(bytes) => {
+                self.found = bytes;
                 let shrinks =
                     self.least.is_none_or(|least| bytes.saturating_mul(5) < least.saturating_mul(4));
                 self.stuck = if shrinks { 0 } else { self.stuck + 1 };
@@ -131,6 +142,16 @@ mod tests {
         let (rounds, rest) = run(256 * MIB, 900 * MIB, 64 * MIB, 400 * MIB);
         assert!(rounds <= 4, "{rounds} rounds");
         assert_eq!(rest, 64 * MIB);
+    }
+
+    #[test]
+    fn the_rest_is_known_by_the_rate_of_the_last_round() {
+        let mut precopy = Precopy::default();
+        precopy.step(Event::Found(8 * MIB));
+        assert_eq!(precopy.rest(), Duration::ZERO);
+        precopy.step(Event::Placed(8 * MIB, Duration::from_secs(8)));
+        precopy.step(Event::Found(5 * MIB));
+        assert_eq!(precopy.rest(), Duration::from_secs(5));
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn report() -> Report {
 fn hello() -> Hello {
     let member =
         |id: u8| Member { id: NodeId([id; 32]), name: "alpha".into(), addr: ([10, 0, 0, 1], 7749).into() };
-    let machine = Machine { boot_id: "b".into(), network_namespace: 7 };
+    let machine = Machine { boot_id: "b".into(), network_namespace: 7, started_ticks: 8 };
     Hello { member: member(1), machine, members: vec![member(2), member(3)] }
 }
 
@@ -256,6 +256,7 @@ fn messages_between_agent_and_warden() {
             ToWarden::Prepare,
             ToWarden::Move { node: "bravo".into(), accept: accept() },
             ToWarden::PeerGone { key: KeyHash([1; 32]) },
+            ToWarden::NodeGone { node: "bravo".into() },
         ];
         let said = [
             FromWarden::Offer(offer()),

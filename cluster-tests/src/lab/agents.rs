@@ -183,7 +183,7 @@ pub const AGENT_LOG: &str = "/var/log/homing.log";
 const LOG_FILTER: &str = "HOMING_LOG";
 
 /// Where a node's wardens have their sockets and logs.
-const WARDENS: &str = "/run/homing/wardens";
+pub(super) const WARDENS: &str = "/run/homing/wardens";
 
 /// How the command's path ends.
 const HOMING: &str = "homing";

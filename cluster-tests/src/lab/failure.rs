@@ -1,6 +1,7 @@
 //! What can go wrong with the lab itself, as opposed to what it is to prove.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use node_agent::dev::node::NodeError;
@@ -31,10 +32,16 @@ pub enum LabError {
     Late { program: String, what: &'static str, patience: Duration },
     #[error("homing {command} at {node} ended with {code}: {reason}")]
     Homing { node: String, command: String, code: i32, reason: String },
+    #[error("{command} at {node} failed: {reason}")]
+    Command { node: String, command: String, reason: String },
     #[error("cannot use file {path} of node {node}")]
     File { node: String, path: String, source: io::Error },
     #[error("cannot read about process {pid}")]
     Process { pid: u32, source: io::Error },
+    #[error("cannot use the control group file {path}")]
+    Group { path: PathBuf, source: io::Error },
+    #[error("cannot keep the disk of {node}: {reason}")]
+    Disk { node: String, reason: String },
     #[error("the family is not away: {reason}")]
     NotAway { reason: String },
 }

@@ -4,10 +4,13 @@
 //! namespaces also its own clocks. Test data is written to one node and exists nowhere else.
 
 mod agents;
+mod census;
 mod containers;
 mod exec;
 mod failure;
+mod limits;
 mod node;
+mod power;
 mod process;
 mod stay;
 mod stream;
@@ -22,9 +25,11 @@ use node_agent::dev::uplink::Uplink;
 use tempfile::TempDir;
 
 pub use agents::AGENT_LOG;
+pub use census::control_groups;
 use containers::Image;
 pub use exec::{Finished, Part, Program, Running, User};
 pub use failure::LabError;
+pub use limits::{Group, Limit};
 pub use node::{CLOCK_STEP_S, LabNode, NAME_PORT};
 pub use process::{Ticks, Usage, is_suspended, kill, resume, suspend, usage};
 pub use stay::{HOME_RESIDENT_KIB_MAX, Stay, Work};

@@ -71,6 +71,27 @@ impl LabNode {
         self.address.ip
     }
 
+    /// The same with the length of its network's prefix, as `ip` writes it.
+    #[must_use]
+    pub fn network_address(&self) -> String {
+        format!("{}/{}", self.address.ip, self.address.prefix)
+    }
+
+    /// Runs a command there as root, which must succeed.
+    ///
+    /// # Errors
+    /// [`LabError::Command`] with what it said, or as [`LabNode::exec`].
+    pub fn run(&self, words: &[&str]) -> Result<Finished, LabError> {
+        let (name, args) = words.split_first().expect("a command has a name");
+        let program = Program::new(*name).args(args).user(User::Root).command();
+        let finished = self.exec(&program)?.finish(COMMAND_PATIENCE)?;
+        if finished.code == 0 {
+            return Ok(finished);
+        }
+        let reason = String::from_utf8_lossy(&finished.errors).trim().to_owned();
+        Err(LabError::Command { node: self.name.clone(), command: words.join(" "), reason })
+    }
+
     /// Its process 1, as this process sees it.
     #[must_use]
     pub fn init_pid(&self) -> u32 {
@@ -173,7 +194,8 @@ impl LabNode {
 }
 
 fn own_root(at: PathBuf) -> Result<RootSpec, LabError> {
-    fs::create_dir(&at).map_err(LabError::Directory)?;
+    // It is there already when the node was made before.
+    fs::create_dir_all(&at).map_err(LabError::Directory)?;
     Ok(RootSpec { at, shared: vec![programs()?] })
 }
 

@@ -130,20 +130,27 @@ pub(super) fn inner_pid(pid: u32) -> Option<u32> {
     numbers(pid).last()?.parse().ok()
 }
 
-/// Processes in pid namespaces below that of process `init`, without those that are process 1 there.
-pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
+/// Processes in the pid namespace of process `init` and in those below it.
+pub(super) fn below(init: u32) -> Result<Vec<u32>, LabError> {
     let own = pid_namespace(init).map_err(|source| LabError::Process { pid: init, source })?;
     // The node's own `/proc` shows its processes and those of namespaces below its own, and no others.
     let visible = PathBuf::from(format!("/proc/{init}/root/proc"));
     let seen = processes_of(&visible).into_iter();
-    let mut inner: BTreeSet<PathBuf> =
+    let mut namespaces: BTreeSet<PathBuf> =
         seen.filter_map(|pid| fs::read_link(visible.join(format!("{pid}/ns/pid"))).ok()).collect();
-    inner.remove(&own);
+    namespaces.insert(own);
+    let is_below = |&pid: &u32| pid_namespace(pid).is_ok_and(|namespace| namespaces.contains(&namespace));
+    Ok(all_processes().into_iter().filter(is_below).collect())
+}
+
+/// Processes in pid namespaces below that of process `init`, without those that are process 1 there.
+pub(super) fn inner_processes(init: u32) -> Result<Vec<u32>, LabError> {
+    let own = pid_namespace(init).map_err(|source| LabError::Process { pid: init, source })?;
     let is_inner = |&pid: &u32| {
-        pid_namespace(pid).is_ok_and(|namespace| inner.contains(&namespace))
+        pid_namespace(pid).is_ok_and(|namespace| namespace != own)
             && inner_pid(pid).is_some_and(|number| number != 1)
     };
-    Ok(all_processes().into_iter().filter(is_inner).collect())
+    Ok(below(init)?.into_iter().filter(is_inner).collect())
 }
 
 /// True if a process stands still by SIGSTOP.

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Ground, Lab, Program, User, kill, resume, suspend};
-use cluster_tests::support::{PATIENCE, cluster, migrate, place, times, wait_for};
+use cluster_tests::support::{PATIENCE, migrate, place, times, wait_for};
 
-use super::case::Ledger;
+use super::case::{Ledger, cluster};
 
 /// The home agent.
 pub(crate) fn the_home_agent(ground: Ground) {

@@ -1,10 +1,77 @@
 //! A program that is away, and what must hold when the fault is over.
 
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster_tests::lab::{Lab, Program, Running, User, programs};
-use cluster_tests::support::{migrate, nobody_is_away, place, wait_for};
+use cluster_tests::lab::{Ground, Lab, Program, Running, User, control_groups, programs};
+use cluster_tests::support::{self, migrate, nobody_is_away, place, wait_for};
+
+/// A cluster of `count` nodes, of which nothing may be left when a test is over.
+pub(crate) fn cluster(ground: Ground, count: u8) -> Census {
+    let groups = control_groups();
+    let lab = support::cluster(ground, count);
+    let mounts = mounts(&lab);
+    Census { lab: Some(lab), groups, mounts }
+}
+
+/// The lab of one test. When the test has succeeded, it is looked for what is left: at the nodes of programs that are
+/// long gone, and on this machine of the nodes.
+pub(crate) struct Census {
+    lab: Option<Lab>,
+    /// Before it was made.
+    groups: BTreeSet<PathBuf>,
+    /// Of each node, before anything happened.
+    mounts: Vec<usize>,
+}
+
+impl Deref for Census {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        self.lab.as_ref().expect("taken only by drop")
+    }
+}
+
+impl DerefMut for Census {
+    fn deref_mut(&mut self) -> &mut Lab {
+        self.lab.as_mut().expect("taken only by drop")
+    }
+}
+
+impl Drop for Census {
+    fn drop(&mut self) {
+        let Some(lab) = self.lab.take() else { return };
+        if thread::panicking() {
+            return;
+        }
+        wait_for("the end of all wardens and bodies", || {
+            nobody_is_away(&lab) && lab.nodes().iter().all(|node| node.home_wardens().is_empty())
+        });
+        let deadline = Instant::now() + HELD_MAX;
+        loop {
+            let held: Vec<String> = lab.nodes().iter().flat_map(|node| node.held().unwrap()).collect();
+            if held.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "held after {HELD_MAX:?}: {held:#?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(mounts(&lab), self.mounts, "mounts of the nodes");
+        let traces = lab.traces().unwrap();
+        drop(lab);
+        let left = traces.left_after(support::PATIENCE);
+        assert!(left.is_empty(), "left on this machine: {left:?}");
+        let groups = control_groups();
+        assert!(groups.is_subset(&self.groups), "control groups: {groups:?}");
+    }
+}
+
+fn mounts(lab: &Lab) -> Vec<usize> {
+    lab.nodes().iter().map(|node| node.mounts().unwrap()).collect()
+}
 
 /// A program of `n1` that checks itself: it writes numbered records to a file, a pipe and a connection.
 pub(crate) struct Ledger<'a> {
@@ -30,6 +97,11 @@ impl<'a> Ledger<'a> {
     /// How many records it has written.
     pub(crate) fn written(&self) -> usize {
         self.running.output_so_far().iter().filter(|&&byte| byte == b'\n').count()
+    }
+
+    /// True when it has written all of them.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.running.whole().has_ended()
     }
 
     /// Waits until it has written some more.
@@ -80,6 +152,9 @@ impl<'a> Ledger<'a> {
         });
     }
 }
+
+/// For what ends with a family, but not at once.
+const HELD_MAX: Duration = Duration::from_secs(20);
 
 /// For all the records that are left.
 const RUN_TIME_MAX: Duration = Duration::from_secs(300);

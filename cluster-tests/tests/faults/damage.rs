@@ -1,9 +1,9 @@
 //! Memory that is another one when it arrives.
 
 use cluster_tests::lab::{Ground, Program, User, programs};
-use cluster_tests::support::{PATIENCE, cluster, migrate, restart, times};
+use cluster_tests::support::{PATIENCE, migrate, restart, times};
 
-use super::case::Ledger;
+use super::case::{Ledger, cluster};
 
 /// A bit of some batches of pages is flipped behind the digest: they are sent again. If all are, the move is called off,
 /// and the program goes on where it was.

@@ -2,9 +2,9 @@
 //! changes nothing, and neither does it that a warden dies to which the family does not belong yet, or not any more.
 
 use cluster_tests::lab::Ground;
-use cluster_tests::support::{cluster, is_full, times};
+use cluster_tests::support::{is_full, times};
 
-use super::case::Ledger;
+use super::case::{Ledger, cluster};
 use super::strike::Outcome::{Either, Moved, Stays};
 use super::strike::Strike;
 use super::strike::Victim::{Agent, GuestWarden, HomeWarden};

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Ground, Lab, Program, Running, User, kill, programs};
-use cluster_tests::support::{Chance, PATIENCE, cluster, migrate, nobody_is_away, times, wait_for};
+use cluster_tests::support::{Chance, PATIENCE, migrate, nobody_is_away, times, wait_for};
 
-use super::case::Ledger;
+use super::case::{Ledger, cluster};
 
 /// The body dies with its warden before it can see a page or an answer that is not its own.
 pub(crate) fn a_guest_warden(ground: Ground) {

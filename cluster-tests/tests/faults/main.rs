@@ -6,11 +6,16 @@
 
 mod alone;
 mod case;
+mod clocks;
+mod crowd;
 mod damage;
 mod killed;
+mod lines;
 mod lost;
+mod machines;
 mod network;
 mod orders;
+mod pressure;
 mod storm;
 mod strike;
 mod upgrade;
@@ -37,6 +42,15 @@ fn main() -> ExitCode {
         ("fault_f14_a_home_warden_dies", lost::a_home_warden),
         ("fault_f15_every_agent_dies", alone::every_agent),
         ("fault_f16_an_agent_stands_still", alone::an_agent_that_stands_still),
+        ("fault_f28_a_guest_machine_that_computes_is_lost", machines::a_guest_that_computes),
+        ("fault_f29_a_guest_machine_that_calls_is_lost", machines::a_guest_that_calls),
+        ("fault_f30_a_body_out_of_memory", pressure::a_body_out_of_memory),
+        ("fault_f31_a_destination_out_of_memory", pressure::a_destination_out_of_memory),
+        ("fault_f32_the_home_machine_is_lost", machines::home),
+        ("fault_f33_the_home_machine_comes_back", machines::home_that_comes_back),
+        ("fault_f36_an_agent_at_its_limits", pressure::an_agent_at_its_limits),
+        ("fault_f39_an_agent_that_starves", pressure::an_agent_that_starves),
+        ("fault_f41_a_processor_that_lacks_something", crowd::a_processor_that_lacks_something),
         ("fault_f43_memory_damaged_on_its_way", damage::memory_damaged_on_its_way),
         ("fault_f49_orders_that_cross", orders::orders_that_cross),
         ("storm_of_moves_and_deaths", storm::programs_and_agents),
@@ -44,6 +58,10 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .fold(tests, |tests, (name, run)| on_grounds(tests, &[], name, run));
+    let tests = on_grounds(tests, SHIM, "fault_f24_datagrams_out_of_order", lines::datagrams_out_of_order);
+    let tests = on_grounds(tests, SLOW, "fault_f25_a_slow_line", lines::a_slow_line);
+    let tests = on_grounds(tests, NARROW, "fault_f26_a_narrow_line", lines::a_narrow_line);
+    let tests = on_grounds(tests, NARROW, "fault_f27_another_address", lines::another_address);
     let tests = on_grounds(tests, NFT, "fault_f17_a_cut_link", network::a_cut_link);
     let tests =
         on_grounds(tests, NFT, "fault_f18_a_cut_longer_than_the_lease", network::a_cut_longer_than_the_lease);
@@ -53,8 +71,37 @@ fn main() -> ExitCode {
     let tests = on_grounds(tests, NFT, "fault_f23_lost_datagrams", network::lost_datagrams);
     let tests =
         on_grounds(tests, NFT, "fault_f20_two_guests_cut_off_from_each_other", network::two_guests_cut_off);
+    let tests = on_grounds(tests, CLOCKS, "fault_f37_a_date_that_jumps", clocks::a_date_that_jumps);
+    let tests = on_grounds(
+        tests,
+        CLOCKS,
+        "fault_f38_a_clock_that_is_fast_or_slow",
+        clocks::a_clock_that_is_fast_or_slow,
+    );
+    let tests = on_grounds(
+        tests,
+        GCC,
+        "fault_f47_processes_threads_and_programs_made_during_moves",
+        crowd::births_during_moves,
+    );
+    let tests = on_grounds(tests, GCC, "fault_f48_a_storm_of_signals", crowd::a_storm_of_signals);
     tests.run()
 }
 
 /// Drops datagrams.
 const NFT: &[&str] = &["nft"];
+
+/// Puts a program between a node and its interface.
+const SHIM: &[&str] = &["ip", "nft", "python3"];
+
+/// Slows a line down.
+const SLOW: &[&str] = &["tc"];
+
+/// Shortens what a line carries.
+const NARROW: &[&str] = &["ip", "nft", "python3"];
+
+/// Compiles what gives agents and wardens other clocks.
+const CLOCKS: &[&str] = &["gcc", "nft"];
+
+/// Compiles programs.
+const GCC: &[&str] = &["gcc"];

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Ground, LabNode, Program, User, usage};
-use cluster_tests::support::{PATIENCE, cluster, is_full, migrate, restart, times, try_to_migrate, wait_for};
+use cluster_tests::support::{PATIENCE, is_full, migrate, restart, times, try_to_migrate, wait_for};
 
-use super::case::Ledger;
+use super::case::{Ledger, cluster};
 
 /// The family waits in its next call, and goes on.
 pub(crate) fn a_cut_link(ground: Ground) {
@@ -170,17 +170,17 @@ fn settled(ledger: &Ledger<'_>) -> usize {
 
 /// Of datagrams, as the node sees it.
 #[derive(Clone, Copy, Debug)]
-enum Direction {
+pub(crate) enum Direction {
     In,
     Out,
     Both,
 }
 
 /// A rule for all of a node's datagrams, until it is dropped.
-struct Fault<'a>(&'a LabNode);
+pub(crate) struct Fault<'a>(&'a LabNode);
 
 impl Fault<'_> {
-    fn begin<'a>(node: &'a LabNode, rule: &str, direction: Direction) -> Fault<'a> {
+    pub(crate) fn begin<'a>(node: &'a LabNode, rule: &str, direction: Direction) -> Fault<'a> {
         let hooks: &[&str] = match direction {
             Direction::In => &["input"],
             Direction::Out => &["output"],

@@ -1,9 +1,9 @@
 //! Orders that come while another one is being carried out.
 
 use cluster_tests::lab::{Ground, Program, User};
-use cluster_tests::support::{PATIENCE, cluster, migrate, nobody_is_away, times, wait_for};
+use cluster_tests::support::{PATIENCE, migrate, nobody_is_away, times, wait_for};
 
-use super::case::Ledger;
+use super::case::{Ledger, cluster};
 
 /// Of two moves asked for at once one is made, and the other one is told why not; a kill always wins.
 pub(crate) fn orders_that_cross(ground: Ground) {

@@ -15,7 +15,7 @@ use super::protocol::PeerRequest;
 use super::state::{Agent, Event};
 use super::wardens::{self, WardenError};
 use crate::exit::JOB_LOST;
-use crate::warden::control::{WardenRole, WardenStatus};
+use crate::warden::control::{ToWarden, WardenRole, WardenStatus};
 
 /// Asks a warden that was just started who it is, so that its end is noticed from now on.
 pub(super) async fn introduce(socket: PathBuf, events: mpsc::Sender<Event>) {
@@ -97,13 +97,27 @@ impl Agent {
             self.note(EventLevel::Warning, About::process(&self.me.name.clone(), process.pid), text);
         }
         for socket in self.nursery.sockets_of(process) {
-            tokio::spawn(async move {
-                if let Err(error) = wardens::tell_of_death(&socket, key).await {
-                    tracing::debug!("warden {}: {}", socket.display(), error.line());
-                }
-            });
+            tell(socket, ToWarden::PeerGone { key });
         }
     }
+
+    /// A node has lost power, or all its processes in another way, and is back: nothing of what ran there is left, and its
+    /// wardens could tell nobody.
+    pub(super) fn on_node_restarted(&mut self, name: &str) {
+        let text = format!("{name} has restarted: its programs and the bodies there are gone");
+        self.note(EventLevel::Warning, About::node(name), text);
+        for socket in self.nursery.sockets() {
+            tell(socket, ToWarden::NodeGone { node: name.to_owned() });
+        }
+    }
+}
+
+fn tell(socket: PathBuf, word: ToWarden) {
+    tokio::spawn(async move {
+        if let Err(error) = wardens::tell(&socket, &word).await {
+            tracing::debug!("warden {}: {}", socket.display(), error.line());
+        }
+    });
 }
 
 /// Each waits for a second at most.

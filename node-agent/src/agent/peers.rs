@@ -194,8 +194,9 @@ impl Peers {
 
     /// The name of a node of this machine, by its network namespace.
     pub(super) fn in_namespace(&self, boot_id: &str, network_namespace: u64) -> Option<String> {
-        let wanted = Machine { boot_id: boot_id.into(), network_namespace };
-        let (id, _) = self.known.iter().find(|(_, peer)| peer.machine.as_ref() == Some(&wanted))?;
+        let is_it =
+            |machine: &Machine| machine.boot_id == boot_id && machine.network_namespace == network_namespace;
+        let (id, _) = self.known.iter().find(|(_, peer)| peer.machine.as_ref().is_some_and(is_it))?;
         Some(self.members.get(*id)?.name.clone())
     }
 }

@@ -60,6 +60,9 @@ pub struct Machine {
     pub boot_id: String,
     /// The node's network namespace there.
     pub network_namespace: u64,
+    /// When the node's first process started, in clock ticks: another time, or another boot, means that nothing of what
+    /// ran there is left.
+    pub started_ticks: u64,
 }
 
 impl Machine {
@@ -68,7 +71,12 @@ impl Machine {
     /// # Errors
     /// When `/proc` is not there.
     pub fn of_this_process() -> std::io::Result<Machine> {
-        Ok(Machine { boot_id: proc::boot_id(), network_namespace: proc::network_namespace(0)? })
+        let started_ticks = proc::process(1).map_or(0, |first| first.start_ticks);
+        Ok(Machine {
+            boot_id: proc::boot_id(),
+            network_namespace: proc::network_namespace(0)?,
+            started_ticks,
+        })
     }
 }
 

@@ -144,7 +144,11 @@ impl Agent {
             tracing::warn!("{id} introduced itself as {} {}", hello.member.id, hello.member.name);
             return;
         }
+        let is_another = peer.machine.as_ref().is_some_and(|known| *known != hello.machine);
         peer.machine = Some(hello.machine);
+        if is_another {
+            self.on_node_restarted(&hello.member.name);
+        }
         self.learn(std::iter::once(hello.member).chain(hello.members.into_iter().take(MEMBERS_MAX)));
     }
 

@@ -78,7 +78,9 @@ impl Lone {
                             ToWarden::Prepare => 0,
                             ToWarden::Recall => 1,
                             ToWarden::Status => 2,
-                            ToWarden::Move { .. } | ToWarden::PeerGone { .. } => return,
+                            ToWarden::Move { .. } | ToWarden::PeerGone { .. } | ToWarden::NodeGone { .. } => {
+                                return;
+                            }
                         };
                         let Some(answer) = &answers[index] else { return };
                         writer.send(answer, &[]).await.unwrap();

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep, timeout_at};
 use transport::frame::{FrameError, Reader, Writer};
-use transport::{KeyHash, NodeId, ProcessId};
+use transport::{NodeId, ProcessId};
 
 use crate::config::{LOST_FILE, Ports};
 use crate::exit::chain;
@@ -284,12 +284,12 @@ pub(super) async fn status(socket: &Path) -> Result<WardenStatus, WardenError> {
     ask(socket, &ToWarden::Status).await
 }
 
-/// Tells a warden that the other one, of this key, was killed.
+/// Tells a warden of something that happened elsewhere.
 ///
 /// # Errors
 /// As [`status`].
-pub(super) async fn tell_of_death(socket: &Path, key: KeyHash) -> Result<(), WardenError> {
-    ask(socket, &ToWarden::PeerGone { key }).await.map(drop)
+pub(super) async fn tell(socket: &Path, word: &ToWarden) -> Result<(), WardenError> {
+    ask(socket, word).await.map(drop)
 }
 
 async fn ask(socket: &Path, question: &ToWarden) -> Result<WardenStatus, WardenError> {

@@ -139,6 +139,8 @@ impl Bridge {
         let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(format!("port{}", self.ports))
             .controller(self.index)
+            // What a node may send is up to its own end.
+            .mtu(MTU_BYTES)
             .up()
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .build();
@@ -149,3 +151,6 @@ impl Bridge {
 }
 
 const BRIDGE: &str = "switch";
+
+/// Longest frame that the network carries, without its header.
+const MTU_BYTES: u32 = 9000;

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_kernels_fail() {
+    fn fault_f42_old_kernels_fail() {
         for (text, state) in [
             ("6.7.0", State::Ok),
             ("6.18.44-fc-v669", State::Ok),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_thing_is_named() {
+    fn fault_f42_each_missing_thing_is_named() {
         assert_eq!(
             seccomp("kill_process kill_thread trap errno user_notif trace log allow").state,
             State::Ok

@@ -249,6 +249,55 @@ mod tests {
         assert_eq!(code, ExitCode::Refused);
     }
 
+    /// Whatever two features a program may use, and whatever two a node lacks.
+    #[test]
+    fn fault_f41_every_pair_of_flags() {
+        let all = crate::proc::cpu();
+        assert!(all.flags.len() > 20, "{:?}", all.flags);
+        let pairs = || {
+            let flags = all.flags.iter().enumerate();
+            flags.flat_map(|(at, one)| all.flags[at + 1..].iter().map(move |other| [one, other]))
+        };
+        for used in pairs() {
+            let cpu = CpuNeeds { flags: used.map(Clone::clone).to_vec(), ..all.clone() };
+            let needs = Needs { cpu, ..needs() };
+            // Two that have nothing to do with it stand for all others.
+            let others: Vec<&String> = all.flags.iter().filter(|flag| !used.contains(flag)).take(2).collect();
+            for lacked in [vec![], vec![used[0]], vec![used[1]], used.to_vec(), others.clone()] {
+                let flags = used.into_iter().chain(others.iter().copied());
+                let flags = flags.filter(|flag| !lacked.contains(flag)).cloned().collect();
+                let capacity = Capacity { cpu: CpuNeeds { flags, ..all.clone() }, ..capacity() };
+                let missing: Vec<String> =
+                    used.into_iter().filter(|flag| lacked.contains(flag)).cloned().collect();
+                let refusals = check(&needs, &capacity);
+                match missing.is_empty() {
+                    true => assert_eq!(refusals, []),
+                    false => assert_eq!(refusals, [Refusal::CpuFlags { missing }]),
+                }
+            }
+        }
+    }
+
+    /// Each component of the extended state, and each size of it.
+    #[test]
+    fn fault_f41_every_pair_of_state_layouts() {
+        let capacity =
+            |cpu| check(&Needs { cpu: self::cpu(&[], 832, 7), ..needs() }, &Capacity { cpu, ..capacity() });
+        for bits in 0..1 << 10 {
+            let missing = 7 & !bits;
+            let refusals = capacity(cpu(&[], 832, bits));
+            match missing {
+                0 => assert_eq!(refusals, []),
+                components => assert_eq!(refusals, [Refusal::CpuState { components }]),
+            }
+        }
+        for size in (512..1200).step_by(8) {
+            let refusals = capacity(cpu(&[], size, 7));
+            let is_refused = refusals == [Refusal::CpuStateSize { needs_bytes: 832, has_bytes: size }];
+            assert!(if size < 832 { is_refused } else { refusals.is_empty() }, "{size}: {refusals:?}");
+        }
+    }
+
     #[test]
     fn what_is_kept_back_is_not_offered() {
         let keep = |cpu_flags: &[&str], guest_memory_bytes| Reserve {

@@ -45,7 +45,7 @@ fn word(action: &Action) -> String {
         Action::Tell(ToWarden::Move { node, .. }) => format!("move {node}"),
         Action::Tell(ToWarden::Recall) => "recall".into(),
         Action::Tell(ToWarden::Status) => "status".into(),
-        Action::Tell(ToWarden::PeerGone { .. }) => "peer gone".into(),
+        Action::Tell(ToWarden::PeerGone { .. } | ToWarden::NodeGone { .. }) => "gone".into(),
         Action::Place { node, .. } => format!("place {node}"),
         Action::Check { node, .. } => format!("check {node}"),
         Action::Progress { round, bytes_sent } => format!("round {round} {bytes_sent}"),

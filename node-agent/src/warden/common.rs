@@ -56,7 +56,12 @@ pub(super) fn listen(
 ) -> io::Result<()> {
     let listener = UnixListener::bind(path)?;
     tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of descriptors, most likely: it passes.
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            };
             let (asked, visits) = (asked.clone(), visits.clone());
             visits(Visit::Begins);
             tokio::task::spawn_local(async move {
@@ -160,6 +165,9 @@ pub(super) fn describe(error: impl std::error::Error) -> String {
     }
     text
 }
+
+/// Until the next visitor is let in where one could not be.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Of an idle connection, unless its lease is a short one.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);

@@ -71,6 +71,11 @@ pub enum ToWarden {
         /// Its key: an earlier or later one is not meant.
         key: KeyHash,
     },
+    /// Home and guest: this node has restarted, and nothing of what ran there is left; answered by `Status`.
+    NodeGone {
+        /// Its name.
+        node: String,
+    },
 }
 
 /// A warden's answer.

@@ -24,13 +24,13 @@ fn family() -> FamilyImage {
 }
 
 #[test]
-fn messages_about_moves() {
+fn fault_f44_messages_about_moves() {
     let valid = || {
         let foothold = Foothold::find(&Layout::default()).unwrap();
         let lease = Duration::from_secs(120);
         let (epoch, digest) = (Epoch(2), Digest(7));
         let pages = ([10, 0, 0, 2], 7750).into();
-        let sent = Sent { raw_bytes: 3, wire_bytes: 2, rounds: 1 };
+        let sent = Sent { raw_bytes: 3, wire_bytes: 2, rounds: 1, rest_ms: 4 };
         let to_guest = [
             ToGuest::Prepare { epoch, foothold, transfer: 1, pages_from: Some(KeyHash([1; 32])), lease },
             ToGuest::Context { epoch, digest, family: family(), transfer: 1 },

@@ -37,6 +37,11 @@ pub(super) fn bind_in(
     Err(EndpointError::NoPort { ip, first, last })
 }
 
+/// Whether this machine has an address.
+pub(super) fn is_of_this_machine(ip: IpAddr) -> bool {
+    !UdpSocket::bind((ip, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
 fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(addr)?;
     // The forced form goes beyond the system's maximum and needs CAP_NET_ADMIN; the plain one is clamped to it.

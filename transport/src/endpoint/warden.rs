@@ -1,6 +1,6 @@
 //! The endpoint of a warden: exactly one key is who it says, everyone else is nobody.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use crate::version::{Protocol, Versions};
 pub struct WardenEndpoint {
     endpoint: Endpoint,
     local_addr: SocketAddr,
+    ports: RangeInclusive<u16>,
     certificate: CertificateDer<'static>,
     private_key: rustls_pki_types::PrivateKeyDer<'static>,
     allowed: Arc<ExactKeys>,
@@ -65,7 +66,7 @@ impl WardenEndpoint {
 
         // The key is random, so wardens that start together try different ports first.
         let [high, low, ..] = key.hash().0;
-        let socket = socket::bind_in(ip, ports, u16::from_be_bytes([high, low]))?;
+        let socket = socket::bind_in(ip, ports.clone(), u16::from_be_bytes([high, low]))?;
         let addr = socket.local_addr().unwrap_or(SocketAddr::new(ip, 0));
         let endpoint = Endpoint::new(config::endpoint(), Some(server), socket, Arc::new(options.tasks))
             .map_err(|source| EndpointError::Bind { addr, source })?;
@@ -76,6 +77,7 @@ impl WardenEndpoint {
         Ok(WardenEndpoint {
             endpoint,
             local_addr: addr,
+            ports,
             certificate: key.certificate(),
             private_key: key.private_key(),
             allowed,
@@ -89,6 +91,30 @@ impl WardenEndpoint {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// If this machine has lost the address that was bound, goes on from whatever address it has now; true if it did.
+    /// Connections that were dialled here live on, since their peers take a proven new address of the dialling side.
+    ///
+    /// # Errors
+    /// [`EndpointError::NoPort`] and [`EndpointError::Bind`]; nothing has changed then.
+    pub fn follow_address(&self) -> Result<bool, EndpointError> {
+        let bound = self.endpoint.local_addr().unwrap_or(self.local_addr);
+        if bound.ip().is_unspecified() || socket::is_of_this_machine(bound.ip()) {
+            return Ok(false);
+        }
+        self.rebind(bound).map(|()| true)
+    }
+
+    pub(super) fn rebind(&self, bound: SocketAddr) -> Result<(), EndpointError> {
+        let anywhere = match bound.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let socket =
+            socket::bind_in(anywhere, self.ports.clone(), bound.port().wrapping_sub(*self.ports.start()))?;
+        let rebound = self.endpoint.rebind(socket);
+        rebound.map_err(|source| EndpointError::Bind { addr: bound, source })
     }
 
     /// What the peer must be told to accept.

@@ -71,7 +71,7 @@ const ARGUMENTS: [[u64; 6]; 6] = [
 ];
 
 #[test]
-fn every_number_gets_the_action_of_its_row() {
+fn fault_f46_every_number_gets_the_action_of_its_row() {
     for exempt in [None, ExemptCode::new(CODE)] {
         let code = filter(exempt.as_ref());
         assert!(code.len() < 1024, "{} instructions", code.len());

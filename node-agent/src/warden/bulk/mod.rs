@@ -62,6 +62,8 @@ pub(super) struct Sent {
     pub wire_bytes: u64,
     /// Rounds while the program ran.
     pub rounds: u32,
+    /// How long the rest takes behind the last of them, in milliseconds, if that can be told.
+    pub rest_ms: u64,
 }
 
 /// What was sent of a program that stands still, and what its whole transfer must come to.
@@ -72,6 +74,7 @@ impl std::ops::AddAssign for Sent {
         self.raw_bytes += more.raw_bytes;
         self.wire_bytes += more.wire_bytes;
         self.rounds += more.rounds;
+        self.rest_ms = self.rest_ms.max(more.rest_ms);
     }
 }
 
@@ -247,6 +250,9 @@ async fn serve(
             Command::Allow(key) => endpoint.allow(key),
             // Whatever the former receiver has not taken by now is not for it any more.
             Command::Dial { to, key, done } => {
+                if let Err(error) = endpoint.follow_address() {
+                    tracing::warn!(%error, "this node has lost its address");
+                }
                 outflow = Some(Outflow::start(Rc::clone(&endpoint), to, key, done));
             }
             Command::Job(job) => match &outflow {

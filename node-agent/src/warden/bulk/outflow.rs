@@ -178,6 +178,7 @@ impl Line {
         // Whatever was announced is there before anything is stopped for it.
         sent += self.in_place(transfer).await?;
         sent.rounds = precopy.rounds();
+        sent.rest_ms = u64::try_from(precopy.rest().as_millis()).unwrap_or(u64::MAX);
         Ok(sent)
     }
 

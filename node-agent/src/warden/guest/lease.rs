@@ -47,13 +47,17 @@ pub(super) enum Hold {
 struct Signs {
     bytes: u64,
     last: Instant,
+    looked: Instant,
 }
 
 impl Signs {
     fn look(&mut self, bytes: u64, now: Instant, lease: Duration) -> Contact {
         if bytes != self.bytes {
-            (self.bytes, self.last) = (bytes, now);
+            // They have come at some time since the last look. Were they taken for later than they are, the family would
+            // stand still too late.
+            (self.bytes, self.last) = (bytes, self.looked);
         }
+        self.looked = now;
         match now.duration_since(self.last) {
             silence if silence >= lease / 10 * TENTHS_OF_LEASE => Contact::Lost,
             silence if silence >= keep_alive(lease) * 2 => Contact::Doubtful,
@@ -65,8 +69,10 @@ impl Signs {
 /// Tells how it is: now and then while all is well, and every quarter of a second while it is not.
 pub(super) fn watch(home: Connection, lease: Duration, events: mpsc::UnboundedSender<Event>) {
     tokio::task::spawn_local(async move {
-        let mut signs = Signs { bytes: home.bytes_received(), last: Instant::now() };
-        let (mut before, mut pause) = (Contact::Kept, keep_alive(lease));
+        let now = Instant::now();
+        let mut signs = Signs { bytes: home.bytes_received(), last: now, looked: now };
+        let usual_pause = keep_alive(lease) / 2;
+        let (mut before, mut pause) = (Contact::Kept, usual_pause);
         let end = home.closed();
         tokio::pin!(end);
         while tokio::time::timeout(pause, &mut end).await.is_err() {
@@ -75,8 +81,7 @@ pub(super) fn watch(home: Connection, lease: Duration, events: mpsc::UnboundedSe
                 drop(events.send(Event::Contact(contact)));
             }
             before = contact;
-            pause =
-                if contact == Contact::Kept { keep_alive(lease) } else { ASK_PAUSE.min(keep_alive(lease)) };
+            pause = if contact == Contact::Kept { usual_pause } else { ASK_PAUSE.min(usual_pause) };
         }
     });
 }
@@ -94,6 +99,11 @@ impl GuestWarden {
 
     pub(super) fn contact(&mut self, contact: Contact) {
         if contact != Contact::Kept {
+            match self.endpoint.follow_address() {
+                Ok(true) => tracing::warn!("this node has another address now"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "this node has lost its address"),
+            }
             self.control.send(ToHome::AreYouThere, Bytes::new());
         }
         match (contact, self.hold) {
@@ -154,7 +164,7 @@ mod tests {
     #[test]
     fn contact_is_lost_at_four_fifths_of_the_lease_and_kept_by_any_byte() {
         let (began, lease) = (Instant::now(), Duration::from_secs(10));
-        let mut signs = Signs { bytes: 0, last: began };
+        let mut signs = Signs { bytes: 0, last: began, looked: began };
         let mut look = |bytes, seconds| signs.look(bytes, began + Duration::from_secs(seconds), lease);
         assert_eq!(look(0, 1), Contact::Kept);
         assert_eq!(look(0, 7), Contact::Doubtful);
@@ -163,5 +173,7 @@ mod tests {
         assert_eq!(look(1, 15), Contact::Lost);
         assert_eq!(look(1, 16), Contact::Lost);
         assert_eq!(look(2, 17), Contact::Kept);
+        // What has come since then came at 17 already, for all that is known.
+        assert_eq!(look(3, 25), Contact::Lost);
     }
 }

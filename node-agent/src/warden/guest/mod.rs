@@ -41,7 +41,7 @@ use crate::cli::warden_args::WardenCommon;
 use crate::warden::alert::Alert;
 use crate::warden::bulk::{Bulk, Order, Receiver, Rest, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
-use crate::warden::control::{Accept, ToWarden};
+use crate::warden::control::Accept;
 use crate::warden::handoff::{ToGuest, ToHome};
 use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::{Outbox, read};
@@ -90,6 +90,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
     let (ports, options) = (common.ports.0.clone(), for_calls(LEASE_MAX));
     let endpoint =
         WardenEndpoint::bind_with(&key, common.ip, ports, options).map_err(|error| error.to_string())?;
+    let endpoint = Rc::new(endpoint);
     endpoint.allow(offer.home_key);
     let (events, inbox) = mpsc::unbounded_channel();
     let ask = events.clone();
@@ -97,7 +98,10 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         .map_err(|error| format!("listening on {}: {error}", common.control.display()))?;
     lines::accept_offer(Accept { addr: endpoint.local_addr(), key: key.hash() }).await?;
     let joined = tokio::time::timeout(HOME_LIMIT, async {
-        let connection = endpoint.accept().await?;
+        // Home may not change its address any more; a node that only computes may, since it is the one that dials.
+        let knock = endpoint.accept().await?;
+        let dialled = endpoint.connect(knock.remote_address(), offer.home_key).await;
+        let connection = dialled.inspect_err(|error| tracing::warn!(%error, "home is not reached")).ok()?;
         let (channel, sender, receiver) = connection.accept().await?;
         (channel == Channel::Control).then_some((connection, sender, receiver))
     });
@@ -112,6 +116,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         key,
         common: common.clone(),
         home_key: offer.home_key,
+        endpoint: Rc::clone(&endpoint),
         connection,
         control: Outbox::new(sender),
         fetches: None,
@@ -168,6 +173,7 @@ struct GuestWarden {
     key: Arc<WardenKey>,
     common: WardenCommon,
     home_key: KeyHash,
+    endpoint: Rc<WardenEndpoint>,
     connection: Connection,
     control: Outbox<ToHome>,
     fetches: Option<Outbox<Fetch>>,
@@ -269,10 +275,8 @@ impl GuestWarden {
                 Event::Received(arrival, received) => self.received(arrival, received).await,
                 Event::Asked(asked) => {
                     self.answer(&asked);
-                    if let ToWarden::PeerGone { key } = asked.question
-                        && key == self.home_key
-                    {
-                        return Err("the home warden was killed".to_owned());
+                    if let Some(reason) = self.news(&asked.question) {
+                        return Err(reason.to_owned());
                     }
                 }
                 Event::Control(None) => return Err("the home warden is gone".to_owned()),

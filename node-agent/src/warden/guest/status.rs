@@ -7,11 +7,24 @@ use crate::warden::control::{FromWarden, ProcessStatus, ToWarden, WardenRole, Wa
 impl GuestWarden {
     pub(super) fn answer(&self, asked: &Asked) {
         let answer = match asked.question {
-            ToWarden::Status | ToWarden::PeerGone { .. } => FromWarden::Status(self.status()),
+            ToWarden::Status | ToWarden::PeerGone { .. } | ToWarden::NodeGone { .. } => {
+                FromWarden::Status(self.status())
+            }
             _ => FromWarden::Failed { reason: "only a home warden moves a family".to_owned(), goes_on: true },
         };
         // An agent that has hung up does not want to know.
         let _ = asked.answers.send(answer);
+    }
+
+    /// Why the family must end here, if the agent has heard so.
+    pub(super) fn news(&self, word: &ToWarden) -> Option<&'static str> {
+        match word {
+            ToWarden::PeerGone { key } if *key == self.home_key => Some("the home warden was killed"),
+            ToWarden::NodeGone { node } if *node == self.home_name => {
+                Some("home has restarted, and knows nothing of this family")
+            }
+            _ => None,
+        }
     }
 
     fn status(&self) -> WardenStatus {

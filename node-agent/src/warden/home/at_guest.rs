@@ -1,5 +1,7 @@
 //! What home has a guest do for a move: the next one, or the one where the family is.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ipc_home::deputy::Deputy;
 use migration::handoff::{Answer, Ask, Digest};
@@ -60,7 +62,7 @@ impl HomeWarden {
     /// The guest sends memory while the family runs there.
     async fn copy_on(&mut self, number: u64, epoch: Epoch) -> Result<(), String> {
         let copied = self.copy_with(number, epoch, true).await;
-        let Err(reason) = copied else { return Ok(()) };
+        let Err(reason) = copied else { return self.is_soon_sent() };
         if !self.under_way()?.is_homeward() || !self.heard.contains_key(&number) {
             return Err(reason);
         }
@@ -69,6 +71,18 @@ impl HomeWarden {
         self.under_way()?.transfer = self.next_transfer();
         self.expect_memory()?;
         self.copy_with(number, epoch, false).await
+    }
+
+    /// Whether the rest of the memory goes fast enough for the program to wait for it.
+    pub(super) fn is_soon_sent(&mut self) -> Result<(), String> {
+        let rest = Duration::from_millis(self.under_way()?.sent.rest_ms);
+        if rest <= REST_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "its memory changes faster than the line takes it: the program would stand still for {} s",
+            rest.as_secs()
+        ))
     }
 
     async fn copy_with(&mut self, number: u64, epoch: Epoch, rounds: bool) -> Result<(), String> {
@@ -200,3 +214,7 @@ impl HomeWarden {
         }
     }
 }
+
+/// What a program may stand still for while the rest of its memory is sent. Goal is less by far; but a rate that was
+/// measured on a busy machine tells little.
+const REST_MAX: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! The end of a family whose body is gone.
 
+use ipc_home::deputy::Deputy;
 use transport::KeyHash;
 use transport::endpoint::Closed;
 
@@ -15,6 +16,16 @@ impl HomeWarden {
             self.told_dead = *number;
             // The receiver is this warden.
             let _ = self.events.send(Event::Control(*number, None));
+        }
+    }
+
+    /// A node has restarted: whatever guest wardens were there are gone.
+    pub(super) fn lose_node(&mut self, node: &str) {
+        let moving = self.under_way.as_ref().map(|moving| [&moving.from, &moving.next]);
+        let peers = moving.into_iter().flatten().chain([&self.away]).flatten();
+        for peer in peers.filter(|peer| peer.node == node) {
+            // The receiver is this warden.
+            let _ = self.events.send(Event::Control(peer.number, None));
         }
     }
 
@@ -50,15 +61,43 @@ impl HomeWarden {
     }
 
     fn reason_of_loss(&self) -> String {
-        match &self.away {
+        let calls = self.deputy.as_ref().map_or(0, Deputy::calls);
+        let why = match &self.away {
             Some(Peer { node, connection, .. }) if connection.end() == Some(Closed::TimedOut) => {
                 let lease = super::lease(&self.common).as_secs();
                 format!("no sign of life from {node} for {lease} s, the time after which the body ends there")
             }
             _ => "the guest warden is gone, and the body with it".to_owned(),
+        };
+        match &self.away {
+            Some(Peer { node, .. }) => format!("lost with {node} after {} calls: {why}", grouped(calls)),
+            None => why,
         }
     }
 }
 
+/// A number as one reads it: 381,204.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let ahead = digits.len() % 3;
+    let (head, rest) = digits.split_at(ahead);
+    let groups = (0..rest.len()).step_by(3).map(|at| &rest[at..at + 3]);
+    let groups: Vec<&str> = (ahead > 0).then_some(head).into_iter().chain(groups).collect();
+    groups.join(",")
+}
+
 /// For processes that have nothing left to do.
 const END_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_stand_in_groups_of_three() {
+        for (number, text) in [(0, "0"), (12, "12"), (999, "999"), (1000, "1,000"), (381_204, "381,204")] {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
+    }
+}

@@ -113,6 +113,10 @@ impl HomeWarden {
                         self.lose(key);
                         FromWarden::Status(self.status())
                     }
+                    ToWarden::NodeGone { ref node } => {
+                        self.lose_node(node);
+                        FromWarden::Status(self.status())
+                    }
                     _ if self.under_way.is_some() => self.failure("busy: moving".to_owned()),
                     _ => return self.waiting.push_back(asked),
                 };

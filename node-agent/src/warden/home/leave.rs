@@ -55,7 +55,7 @@ impl HomeWarden {
         let moving = self.under_way()?;
         moving.sent += sent;
         moving.leaving.area = area;
-        Ok(())
+        self.is_soon_sent()
     }
 
     pub(super) fn stop_program(&mut self) -> Result<(), String> {

@@ -244,6 +244,10 @@ impl HomeWarden {
                 self.lose(key);
                 FromWarden::Status(self.status())
             }
+            ToWarden::NodeGone { ref node } => {
+                self.lose_node(node);
+                FromWarden::Status(self.status())
+            }
             ToWarden::Prepare => self.offer().await,
             ToWarden::Move { ref node, accept } => {
                 let moved = self.relocate(Some((node, accept))).await;

@@ -9,8 +9,9 @@ use ipc_home::protocol::{FromBody, ToBody};
 use migration::handoff::{Answer, Ask};
 use migration::sys::clock;
 use tokio::sync::{mpsc, oneshot};
-use transport::Epoch;
 use transport::channel::Channel;
+use transport::endpoint::{CODE_DONE, Connection, Peer as Caller, WardenEndpoint};
+use transport::{Epoch, KeyHash};
 
 use super::{Event, HomeWarden, Line, Peer};
 use crate::warden::common::{describe, done};
@@ -27,7 +28,13 @@ impl HomeWarden {
         self.heard.insert(number, accept.key);
         let endpoint = Rc::clone(&self.endpoint);
         let dialled = self.during(async move {
-            let connection = endpoint.connect(accept.addr, accept.key).await.map_err(describe)?;
+            endpoint.allow(accept.key);
+            let knock = endpoint.connect(accept.addr, accept.key).await.map_err(describe)?;
+            // The side that has dialled may get another address and keep the connection, and a guest may.
+            let dialled_back = tokio::time::timeout(STEP_LIMIT, dialled_back(&endpoint, accept.key)).await;
+            endpoint.disallow(accept.key);
+            let connection = dialled_back.ok().flatten().ok_or("the guest warden did not dial back")?;
+            knock.close(CODE_DONE, "dialled back");
             let (sender, receiver) = connection.open(Channel::Control).await.map_err(describe)?;
             Ok((connection, sender, receiver))
         });
@@ -179,6 +186,18 @@ impl HomeWarden {
         }
         Err(GONE.to_owned())
     }
+}
+
+/// The connection that this guest warden has dialled.
+async fn dialled_back(endpoint: &WardenEndpoint, key: KeyHash) -> Option<Connection> {
+    while let Some(connection) = endpoint.accept().await {
+        if *connection.peer() == Caller::Warden(key) {
+            return Some(connection);
+        }
+        // Of an attempt that was given up.
+        connection.close(CODE_DONE, "too late");
+    }
+    None
 }
 
 pub(super) fn serve_calls(

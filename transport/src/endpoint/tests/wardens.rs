@@ -77,6 +77,26 @@ async fn talk(home: WardenEndpoint, guest: WardenEndpoint) {
 }
 
 #[tokio::test]
+async fn who_has_dialled_may_change_its_address() {
+    let (guest, home) = (warden(), warden());
+    assert!(!guest.follow_address().unwrap(), "it has its address still");
+    let (dialled, accepted) = join(&guest, &home).await;
+    let (mut sender, _receiver) = dialled.open(Channel::Calls).await.unwrap();
+    sender.send(&Ping(1), b"").await.unwrap();
+    let (_, mut back, mut forth) = soon(accepted.accept()).await.unwrap();
+    assert_eq!(soon(forth.recv::<Ping>()).await.unwrap().unwrap().0, Ping(1));
+    let before = accepted.remote_address();
+    guest.rebind(guest.local_addr()).unwrap();
+    for number in 2..10 {
+        sender.send(&Ping(number), b"").await.unwrap();
+        assert_eq!(soon(forth.recv::<Ping>()).await.unwrap().unwrap().0, Ping(number));
+        back.send(&Ping(number), b"").await.unwrap();
+    }
+    assert_ne!(accepted.remote_address(), before);
+    assert!(dialled.end().is_none() && accepted.end().is_none());
+}
+
+#[tokio::test]
 async fn a_thousand_ping_pongs() {
     let (home, guest) = (warden(), warden());
     let (dialled, accepted) = join(&home, &guest).await;

@@ -106,7 +106,7 @@ fn encoded<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
 }
 
 #[test]
-fn calls_of_programs_and_answers_of_homes() {
+fn fault_f45_calls_of_programs_and_answers_of_homes() {
     let valid = || {
         let call = |(nr, args): (String, [u64; 6])| {
             let number = nr.parse::<u16>().unwrap().to_le_bytes();

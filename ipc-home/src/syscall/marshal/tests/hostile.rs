@@ -56,7 +56,7 @@ fn sizes_are_bounded() {
 }
 
 #[test]
-fn replies_are_bounded_by_the_programs_room() {
+fn fault_f45_replies_are_bounded_by_the_programs_room() {
     let body = Body::new();
     let scatter = gather(0, &[0, BODY_BASE, 8, 0, 0, 0], &body).unwrap().scatter;
     let apply = |reply: &[u8]| scatter.apply(8, reply, &body);
