@@ -9,4 +9,5 @@ pub mod check;
 pub mod harness;
 pub mod lab;
 pub mod programs;
+pub mod simulate;
 pub mod support;

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod balance;
 pub mod cli;
 pub mod config;
 pub mod dev;
@@ -10,6 +11,7 @@ pub mod doctor;
 pub mod exit;
 #[cfg(test)]
 mod fuzz;
+pub mod gossip;
 pub mod job;
 pub mod members;
 pub mod mover;

@@ -5,7 +5,7 @@
 //! must change otherwise needs a new [version](crate::version). A message must not hold a sequence of elements that
 //! take no bytes (`Vec<()>`), since its length would be bounded by nothing.
 
-use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::config::{self, Config, Configuration, Fixint, Limit, LittleEndian, Varint};
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
@@ -36,9 +36,26 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLong`] and [`WireError::Encode`].
 pub fn encode<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
+    encode_as(message, bytes, CONFIG)
+}
+
+/// As [`encode`], but every number takes as many bytes as it has in memory: for messages whose size must be known
+/// before their content, such as those that have to fit a datagram.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_fixed<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
+    encode_as(message, bytes, FIXED)
+}
+
+fn encode_as<T: Serialize + ?Sized>(
+    message: &T,
+    bytes: &mut Vec<u8>,
+    config: impl Config,
+) -> Result<(), WireError> {
     let start = bytes.len();
     let mut writer = Bounded { bytes, end: start.saturating_add(MESSAGE_BYTES_MAX), overrun: false };
-    let result = bincode::serde::encode_into_writer(message, &mut writer, CONFIG);
+    let result = bincode::serde::encode_into_writer(message, &mut writer, config);
     let overrun = writer.overrun;
     result.map_err(|error| {
         bytes.truncate(start);
@@ -55,10 +72,22 @@ pub fn encode<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result
 /// # Errors
 /// [`WireError::TooLong`], [`WireError::Decode`] and [`WireError::TrailingBytes`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    decode_as(bytes, CONFIG)
+}
+
+/// The message of [`encode_fixed`] that `bytes` hold, all of them.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_fixed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    decode_as(bytes, FIXED)
+}
+
+fn decode_as<T: DeserializeOwned>(bytes: &[u8], config: impl Config) -> Result<T, WireError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(WireError::TooLong);
     }
-    let (message, used) = bincode::serde::decode_from_slice(bytes, CONFIG).map_err(WireError::Decode)?;
+    let (message, used) = bincode::serde::decode_from_slice(bytes, config).map_err(WireError::Decode)?;
     match bytes.len() - used {
         0 => Ok(message),
         trailing => Err(WireError::TrailingBytes(trailing)),
@@ -96,6 +125,9 @@ impl Writer for Bounded<'_> {
 /// The limit makes a hostile length prefix an error before anything is allocated for it.
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MESSAGE_BYTES_MAX>> =
     config::standard().with_limit::<MESSAGE_BYTES_MAX>();
+
+/// The same with numbers of a fixed size.
+const FIXED: Configuration<LittleEndian, Fixint, Limit<MESSAGE_BYTES_MAX>> = CONFIG.with_fixed_int_encoding();
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +174,17 @@ mod tests {
         check(Sample::Named(String::new(), None), &[2, 0, 0]);
         check(Sample::Bytes(vec![7, 255]), &[3, 2, 7, 255]);
         check(Sample::Nested(vec![Sample::Empty, Sample::Empty]), &[4, 2, 0, 0]);
+    }
+
+    #[test]
+    fn numbers_of_a_fixed_size_take_what_they_have_in_memory() {
+        let mut bytes = Vec::new();
+        encode_fixed(&(7_u32, 1_u16, [1_u8, 2]), &mut bytes).unwrap();
+        assert_eq!(bytes, [7, 0, 0, 0, 1, 0, 1, 2]);
+        assert_eq!(decode_fixed::<(u32, u16, [u8; 2])>(&bytes).unwrap(), (7, 1, [1, 2]));
+        assert!(matches!(decode_fixed::<u32>(&bytes), Err(WireError::TrailingBytes(4))));
+        let one_tebibyte = [0, 0, 0, 0, 0, 1, 0, 0, 7];
+        assert!(matches!(decode_fixed::<Vec<u8>>(&one_tebibyte), Err(WireError::Decode(_))));
     }
 
     #[test]
