@@ -96,11 +96,12 @@ impl Unborn {
     }
 }
 
-/// When to look again.
+/// When to look again. A sign of life counts from when it is seen, so a short lease is looked at more often: what is left of
+/// it has to hold clocks that differ by a tenth.
 #[must_use]
 pub fn pause(contact: Contact, lease: Duration) -> Duration {
     match contact {
-        Contact::Kept => keep_alive(lease),
+        Contact::Kept => keep_alive(lease).min(lease / 40),
         Contact::Doubtful | Contact::Lost => ASK_PAUSE.min(keep_alive(lease)),
     }
 }
@@ -127,6 +128,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_stands_still_before_home_gives_it_up_though_its_clock_is_slow_by_a_tenth() {
+        for seconds in [5, 10, 120, 7200] {
+            let lease = Duration::from_secs(seconds);
+            let latest =
+                lease / 10 * TENTHS_OF_LEASE + pause(Contact::Kept, lease) + pause(Contact::Lost, lease);
+            assert!(latest * 10 / 9 < lease, "{latest:?} of {lease:?}");
+        }
+    }
 
     #[test]
     fn contact_is_lost_at_four_fifths_of_the_lease_and_kept_by_any_byte() {

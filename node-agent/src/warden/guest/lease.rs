@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use transport::endpoint::Connection;
 
 use super::{Event, GuestWarden, Stage};
-use crate::warden::lease::{self, Contact, Hold, Signs, Turn};
 use crate::warden::handoff::ToHome;
+use crate::warden::lease::{self, Contact, Hold, Signs, Turn};
 
 /// Tells how it is: now and then while all is well, and every quarter of a second while it is not.
 pub(super) fn watch(home: Connection, lease: Duration, events: mpsc::UnboundedSender<Event>) {

@@ -43,8 +43,8 @@ use crate::warden::bulk::{Bulk, Order, Receiver, Rest, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
 use crate::warden::control::{Accept, ToWarden};
 use crate::warden::handoff::{ToGuest, ToHome};
-use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::lease::{Contact, Hold, Unborn};
+use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::{Outbox, read};
 
 enum Event {
