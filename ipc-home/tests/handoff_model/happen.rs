@@ -24,6 +24,7 @@ impl World {
                 }
                 self.decide(residence::Event::Ordered(to));
             }
+            Step::Rival(to) => self.decide(residence::Event::Ordered(to)),
             Step::TimeUp => self.decide(residence::Event::TimeUp),
             Step::CallAtHome(thread, choice) => return self.call_at_home(thread, choice),
             Step::CallAtGuest(incarnation, thread, choice) => {

@@ -8,7 +8,7 @@
 //! in, and whatever else a thread does needs the memory, which comes as one piece when it is asked for.
 
 use ipc_home::replies::Replies;
-use ipc_home::residence::{Phase, Residence};
+use ipc_home::residence::Residence;
 use migration::handoff::{Answer, Ask, Digest, Incarnation, Keeper, Seat, State};
 use transport::Epoch;
 
@@ -103,6 +103,8 @@ pub(crate) struct World {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Order(Seat),
+    /// Somebody else has another wish meanwhile.
+    Rival(Seat),
     TimeUp,
     Deliver(Packet),
     /// An image that loses what its body did last.
@@ -185,14 +187,19 @@ impl World {
                 wardens.any(|(incarnation, warden)| {
                     incarnation == *to
                         && warden.lives
-                        && warden.keeper.state() != State::Ended
+                        && (warden.keeper.state() != State::Ended || self.hears_in_vain())
                         && !self.waits_for_memory(warden, packet)
                 })
             }
             Packet::Answer(..) | Packet::Call(..) | Packet::Fetch(_) | Packet::Whole(_) => {
-                !self.home_is_gone && !self.residence.is_lost()
+                !self.home_is_gone && (!self.residence.is_lost() || self.hears_in_vain())
             }
         }
+    }
+
+    /// Whether also those are told something who only pass it over, so that it is seen that they do.
+    fn hears_in_vain(&self) -> bool {
+        self.left.failures.is_some()
     }
 
     /// Only what is whole is sent on.
@@ -212,11 +219,12 @@ impl World {
         if self.residence.is_settled() && self.residence.promised().0 < self.left.epochs {
             let next = Incarnation(self.wardens.len() as u64 + 1);
             steps.extend([Step::Order(Seat::Guest(next)), Step::Order(Seat::Home)]);
-        } else if self.left.failures.is_some() && self.residence.phase() == Phase::Lost {
-            steps.push(Step::Order(Seat::Home));
         }
         if !self.residence.is_settled() {
             steps.push(Step::TimeUp);
+        }
+        if !self.residence.is_settled() && self.hears_in_vain() {
+            steps.extend([Step::Rival(Seat::Home), Step::Rival(Seat::Guest(Incarnation(1)))]);
         }
         if let Original::Runs(content) = self.original {
             steps.extend(
