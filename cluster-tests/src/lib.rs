@@ -9,4 +9,5 @@ pub mod check;
 pub mod harness;
 pub mod lab;
 pub mod programs;
+pub mod simulator;
 pub mod support;
