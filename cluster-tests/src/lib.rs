@@ -10,4 +10,5 @@ pub mod harness;
 pub mod lab;
 pub mod programs;
 pub mod simulate;
+pub mod simulator;
 pub mod support;

@@ -89,11 +89,38 @@ pub struct Residence {
     promised: Epoch,
     /// The highest epoch that the record covers.
     recorded: Epoch,
-    phase: Phase,
+    state: State,
+}
+
+/// How far an order is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// There is none.
+    Settled,
+    /// The record is being written.
+    Recording,
+    /// The next seat makes room.
+    Preparing,
+    /// Memory is sent while the family runs.
+    Copying,
+    /// Its threads are being stopped.
+    Stopping,
+    /// The rest of it is being sent.
+    Taking,
+    /// The next seat puts it together.
+    Accepting,
+    /// Committed: the next seat lets it run.
+    Starting,
+    /// As `Starting`, and nobody is left to take it back.
+    Bound,
+    /// It is to go on where it was.
+    Resuming,
+    /// The family is no more.
+    Lost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
+enum State {
     Settled,
     Moving(Move),
     /// A family that was to leave goes on where it is.
@@ -131,7 +158,7 @@ impl Residence {
     /// Of a family at home; `recorded` is what the last record says, 0 if there is none.
     #[must_use]
     pub fn at_home(recorded: Epoch) -> Residence {
-        Residence { seat: Seat::Home, epoch: recorded, promised: recorded, recorded, phase: Phase::Settled }
+        Residence { seat: Seat::Home, epoch: recorded, promised: recorded, recorded, state: State::Settled }
     }
 
     /// Where the family counts.
@@ -149,13 +176,34 @@ impl Residence {
     /// No order is being carried out.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.phase == Phase::Settled
+        self.state == State::Settled
+    }
+
+    /// How far an order is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let step = match self.state {
+            State::Settled => return Phase::Settled,
+            State::Resuming { .. } => return Phase::Resuming,
+            State::Lost => return Phase::Lost,
+            State::Moving(Move { step, .. }) => step,
+        };
+        match step {
+            Step::Recording => Phase::Recording,
+            Step::Preparing => Phase::Preparing,
+            Step::Copying => Phase::Copying,
+            Step::Stopping => Phase::Stopping,
+            Step::Taking => Phase::Taking,
+            Step::Accepting(_) => Phase::Accepting,
+            Step::Starting { from: Some(_), .. } => Phase::Starting,
+            Step::Starting { from: None, .. } => Phase::Bound,
+        }
     }
 
     /// The family is no more.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.phase == Phase::Lost
+        self.state == State::Lost
     }
 
     /// The highest epoch that any seat has heard of.
@@ -166,23 +214,23 @@ impl Residence {
 
     /// One event; what to do about it, in this order.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
-        match (event, self.phase) {
-            (Event::Ordered(_), Phase::Lost) => vec![Action::NotMoved(Reason::Lost)],
-            (Event::Ordered(to), Phase::Settled) => self.order(to),
+        match (event, self.state) {
+            (Event::Ordered(_), State::Lost) => vec![Action::NotMoved(Reason::Lost)],
+            (Event::Ordered(to), State::Settled) => self.order(to),
             (Event::Ordered(_), _) => vec![Action::NotMoved(Reason::Busy)],
-            (_, Phase::Lost) => Vec::new(),
-            (Event::Gone(seat), phase) => self.gone(seat, phase),
-            (_, Phase::Settled) => Vec::new(),
-            (event, Phase::Moving(moving)) => self.moving(event, moving),
-            (Event::Heard(seat, Answer::Runs(epoch)), Phase::Resuming { reason, .. })
+            (_, State::Lost) => Vec::new(),
+            (Event::Gone(seat), state) => self.gone(seat, state),
+            (_, State::Settled) => Vec::new(),
+            (event, State::Moving(moving)) => self.moving(event, moving),
+            (Event::Heard(seat, Answer::Runs(epoch)), State::Resuming { reason, .. })
                 if seat == self.seat && epoch == self.epoch =>
             {
                 self.settle(Action::NotMoved(reason))
             }
-            (Event::TimeUp, Phase::Resuming { former, .. }) => {
+            (Event::TimeUp, State::Resuming { former, .. }) => {
                 vec![Action::Tell(self.seat, Ask::GoOn { former, epoch: self.epoch })]
             }
-            (_, Phase::Resuming { .. }) => Vec::new(),
+            (_, State::Resuming { .. }) => Vec::new(),
         }
     }
 
@@ -191,12 +239,12 @@ impl Residence {
     /// A seat is one life of one warden, so whoever calls from the seat that counts is the body that counts, also in a
     /// call that it made before it was asked to leave in vain, in an earlier epoch. No seat knows a later one.
     pub fn called(&mut self, seat: Seat, epoch: Epoch) -> (Verdict, Vec<Action>) {
-        if seat != self.seat || epoch > self.epoch || self.phase == Phase::Lost {
+        if seat != self.seat || epoch > self.epoch || self.state == State::Lost {
             return (Verdict::Fence, Vec::new());
         }
         let is_unsettled = matches!(
-            self.phase,
-            Phase::Resuming { .. } | Phase::Moving(Move { step: Step::Starting { .. }, .. })
+            self.state,
+            State::Resuming { .. } | State::Moving(Move { step: Step::Starting { .. }, .. })
         );
         let began = is_unsettled && epoch == self.epoch;
         let actions = if began { self.step(Event::Heard(seat, Answer::Runs(epoch))) } else { Vec::new() };
@@ -204,12 +252,12 @@ impl Residence {
     }
 
     fn settle(&mut self, last: Action) -> Vec<Action> {
-        self.phase = Phase::Settled;
+        self.state = State::Settled;
         vec![last]
     }
 
     fn lose(&mut self, reason: Reason) -> Vec<Action> {
-        self.phase = Phase::Lost;
+        self.state = State::Lost;
         vec![Action::Lost(reason)]
     }
 }

@@ -3,7 +3,7 @@
 use migration::handoff::{Answer, Ask, Seat};
 use transport::Epoch;
 
-use super::{Action, Event, Move, Phase, Reason, Residence, Step};
+use super::{Action, Event, Move, Reason, Residence, State, Step};
 
 impl Residence {
     pub(super) fn order(&mut self, to: Seat) -> Vec<Action> {
@@ -11,7 +11,7 @@ impl Residence {
             return vec![Action::NotMoved(Reason::AlreadyThere)];
         }
         let next = self.promised.next();
-        self.phase = Phase::Moving(Move { to, next, step: Step::Recording });
+        self.state = State::Moving(Move { to, next, step: Step::Recording });
         // One for the move, one for undoing it.
         vec![Action::Record(next.next())]
     }
@@ -71,13 +71,13 @@ impl Residence {
         }
     }
 
-    pub(super) fn gone(&mut self, seat: Seat, phase: Phase) -> Vec<Action> {
-        match phase {
-            Phase::Moving(moving) => match moving.step {
+    pub(super) fn gone(&mut self, seat: Seat, state: State) -> Vec<Action> {
+        match state {
+            State::Moving(moving) => match moving.step {
                 Step::Starting { from, former } if from == Some(seat) => {
                     // Nobody is left to take the family back.
-                    self.phase =
-                        Phase::Moving(Move { step: Step::Starting { from: None, former }, ..moving });
+                    self.state =
+                        State::Moving(Move { step: Step::Starting { from: None, former }, ..moving });
                     Vec::new()
                 }
                 Step::Starting { from: None, .. } if seat == self.seat => self.lose(Reason::Gone(seat)),
@@ -90,14 +90,14 @@ impl Residence {
                 _ if seat == moving.to => self.undo(moving, Reason::Gone(seat)),
                 _ => Vec::new(),
             },
-            Phase::Settled | Phase::Resuming { .. } if seat == self.seat => self.lose(Reason::Gone(seat)),
-            Phase::Settled | Phase::Resuming { .. } | Phase::Lost => Vec::new(),
+            State::Settled | State::Resuming { .. } if seat == self.seat => self.lose(Reason::Gone(seat)),
+            State::Settled | State::Resuming { .. } | State::Lost => Vec::new(),
         }
     }
 
     fn ask(&mut self, moving: Move, step: Step) -> Vec<Action> {
         let moving = Move { step, ..moving };
-        self.phase = Phase::Moving(moving);
+        self.state = State::Moving(moving);
         self.question(moving).map(|(seat, ask)| Action::Tell(seat, ask)).into_iter().collect()
     }
 
@@ -142,7 +142,7 @@ impl Residence {
         assert!(epoch <= self.recorded, "epoch {epoch} is not recorded: {self:?}");
         self.promised = epoch;
         (self.seat, self.epoch) = (seat, epoch);
-        self.phase = Phase::Resuming { former, reason };
+        self.state = State::Resuming { former, reason };
         vec![Action::Tell(seat, Ask::GoOn { former, epoch }), dismissed]
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// What can be searched.
 pub(crate) trait Model: Clone + Hash {
@@ -82,7 +82,7 @@ pub(crate) fn explore<M: Model>(start: &M, scope: Scope) -> Found {
 
 #[derive(Default)]
 struct Search {
-    known: HashMap<u64, u32>,
+    known: HashMap<u64, u32, BuildHasherDefault<Mix>>,
     /// From which state each was reached first.
     origins: Vec<Option<u32>>,
     /// For each state, those that lead to it.
@@ -137,7 +137,51 @@ impl Search {
 }
 
 fn fingerprint(state: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Mix::default();
     state.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Several times as fast as the standard library's, which also withstands whoever wants states to be taken for each
+/// other: nearly all the time of a search goes into this.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Mix {
+    fn mix(&mut self, word: u64) {
+        let mut mixed = (self.0.rotate_left(23) ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.0 = mixed ^ mixed >> 31;
+    }
+}
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.mix(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.mix(byte.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.mix(word);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.mix(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.mix(word.cast_unsigned() as u64);
+    }
 }

@@ -1,13 +1,12 @@
-//! What each step changes, and what must hold while it does.
+//! What each step changes at the guests and on the way there, and what must hold while it does.
 
-use ipc_home::replies::{Asked, Replies};
-use ipc_home::residence::{self, Residence, Verdict};
-use migration::handoff::{self, Answer, Ask, Incarnation, Seat};
-use transport::Epoch;
+use ipc_home::residence;
+use migration::handoff::{self, Ask, Incarnation, Keeper, Seat};
 
 use crate::body::Content;
+use crate::coverage;
 use crate::weaken::Weakening;
-use crate::world::{Original, Packet, Step, Warden, World};
+use crate::world::{Packet, Step, Warden, World};
 
 impl World {
     pub(crate) fn happen(&mut self, step: Step) -> Result<(), String> {
@@ -15,19 +14,27 @@ impl World {
             Step::Order(to) => {
                 if let Seat::Guest(_) = to {
                     self.wardens.push(Warden {
-                        keeper: handoff::Keeper::default(),
+                        keeper: Keeper::default(),
                         body: Content::default(),
                         lives: true,
+                        hands: None,
+                        missing: None,
+                        borrows: false,
                     });
                 }
                 self.decide(residence::Event::Ordered(to));
             }
+            Step::Rival(to) => self.decide(residence::Event::Ordered(to)),
             Step::TimeUp => self.decide(residence::Event::TimeUp),
-            Step::CallAtHome(choice) => return self.call_at_home(choice),
-            Step::CallAtGuest(incarnation, choice) => {
-                self.warden(incarnation).body.outstanding = Some(choice);
-                self.call(incarnation);
+            Step::CallAtHome(thread, choice) => return self.call_at_home(thread, choice),
+            Step::CallAtGuest(incarnation, thread, choice) => {
+                self.warden(incarnation).body.threads[usize::from(thread)].outstanding = Some(choice);
+                self.call(incarnation, thread);
             }
+            Step::Touch(incarnation) if !self.warden(incarnation).lives => {
+                return Err("a body without a warden saw a page of zeros".to_owned());
+            }
+            Step::Touch(incarnation) => self.send(Packet::Fetch(incarnation)),
             Step::Crash(incarnation) => {
                 self.left.guest_crashes -= 1;
                 self.is_lucky = false;
@@ -48,11 +55,15 @@ impl World {
             }
             Step::Mislead(packet, to) => match packet {
                 Packet::Ask(_, ask) => self.obey(to, handoff::Event::Asked(ask), false),
-                Packet::Return(_, seq, choice) => return self.learn(to, seq, choice),
+                Packet::Return(_, thread, seq, choice) => return self.learn(to, thread, seq, choice),
                 Packet::Fenced(_, epoch) => self.obey(to, handoff::Event::Fenced(epoch), false),
                 Packet::Answer(_, answer) => self.decide(residence::Event::Heard(Seat::Guest(to), answer)),
-                Packet::Call(_, epoch, content) => return self.serve(to, epoch, content),
+                Packet::Call(_, epoch, thread, caller) => return self.serve(to, epoch, thread, caller),
+                Packet::Fetch(_) | Packet::Memory(..) | Packet::Whole(_) => {}
             },
+            Step::Done(Seat::Home, is_done) => self.home_did(is_done),
+            Step::Done(Seat::Guest(incarnation), is_done) => self.guest_did(incarnation, is_done),
+            Step::Written(is_written) => self.written(is_written),
         }
         Ok(())
     }
@@ -61,40 +72,17 @@ impl World {
         match packet {
             Packet::Ask(to, ask) => self.obey(to, handoff::Event::Asked(ask), false),
             Packet::Fenced(to, epoch) => self.obey(to, handoff::Event::Fenced(epoch), false),
-            Packet::Return(to, seq, choice) => return self.learn(to, seq, choice),
+            Packet::Return(to, thread, seq, choice) => return self.learn(to, thread, seq, choice),
             Packet::Answer(from, answer) => self.decide(residence::Event::Heard(Seat::Guest(from), answer)),
-            Packet::Call(from, epoch, content) => return self.serve(from, epoch, content),
+            Packet::Call(from, epoch, thread, caller) => return self.serve(from, epoch, thread, caller),
+            Packet::Fetch(from) => self.lend(from),
+            Packet::Memory(to, memory) => return self.fill(to, memory),
+            Packet::Whole(from) => self.lent = self.lent.filter(|(borrower, _)| *borrower != from),
         }
         Ok(())
     }
 
-    /// Home decides something, and its hands and its voice do what follows.
-    fn decide(&mut self, event: residence::Event) {
-        if !self.home_is_gone {
-            let actions = self.residence.step(event);
-            self.act(actions);
-        }
-    }
-
-    fn act(&mut self, actions: Vec<residence::Action>) {
-        for action in actions {
-            match action {
-                residence::Action::Record(epoch) => {
-                    self.recorded = epoch;
-                    self.decide(residence::Event::Recorded);
-                }
-                residence::Action::Tell(Seat::Guest(to), ask) => self.tell(to, ask),
-                residence::Action::Tell(Seat::Home, ask) => {
-                    if let Some(answer) = self.do_at_home(ask) {
-                        self.decide(residence::Event::Heard(Seat::Home, answer));
-                    }
-                }
-                residence::Action::Moved | residence::Action::NotMoved(_) | residence::Action::Lost(_) => {}
-            }
-        }
-    }
-
-    fn tell(&mut self, to: Incarnation, ask: Ask) {
+    pub(crate) fn tell(&mut self, to: Incarnation, ask: Ask) {
         if self.weakening == Some(Weakening::SourceForgetsEarly)
             && let Ask::Start(epoch) = ask
         {
@@ -107,44 +95,6 @@ impl World {
         self.send(Packet::Ask(to, ask));
     }
 
-    fn do_at_home(&mut self, ask: Ask) -> Option<Answer> {
-        Some(match (ask, self.original) {
-            (Ask::Prepare(epoch), _) => Answer::Prepared(epoch),
-            (Ask::Copy(epoch), _) => Answer::Copied(epoch),
-            (Ask::Stop(epoch), Original::Runs(content)) => {
-                self.original = Original::Stands(content);
-                Answer::Stopped(epoch)
-            }
-            (Ask::Take(epoch), Original::Stands(content)) => Answer::Taken(epoch, content.digest()),
-            (Ask::Accept(epoch, digest), Original::Deputy) => {
-                self.arrived = Some(Content::of(digest));
-                Answer::Accepted(epoch, digest)
-            }
-            (Ask::Start(epoch), Original::Deputy) => {
-                let mut content = self.arrived.take()?;
-                // A call that was executed ends now; one that was not is made natively.
-                if let Some(choice) = self.log.choice(content.seq()) {
-                    content.learn(choice);
-                }
-                self.original = Original::Runs(content);
-                Answer::Runs(epoch)
-            }
-            (Ask::GoOn { epoch, .. }, Original::Stands(content) | Original::Runs(content)) => {
-                self.original = Original::Runs(content);
-                Answer::Runs(epoch)
-            }
-            (Ask::Discard(_), Original::Deputy) => {
-                self.arrived = None;
-                return None;
-            }
-            (Ask::Discard(_), _) => {
-                self.original = Original::Deputy;
-                return None;
-            }
-            _ => return Some(Answer::Failed(ask)),
-        })
-    }
-
     /// A guest warden hears something, and its hands and its voice do what follows.
     fn obey(&mut self, incarnation: Incarnation, event: handoff::Event, is_damaged: bool) {
         let weakening = self.weakening;
@@ -152,47 +102,79 @@ impl World {
         if !warden.lives {
             return;
         }
-        let mut actions =
-            warden.keeper.step(weakening.map_or(event, |weakening| weakening.misheard(warden, event)));
-        while !actions.is_empty() {
-            let mut next = Vec::new();
-            for action in actions {
+        let event = weakening.map_or(event, |weakening| weakening.misheard(warden, event));
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let warden = self.warden(incarnation);
+            coverage::kept(warden.keeper.state(), event);
+            for action in warden.keeper.step(event) {
                 match action {
-                    handoff::Action::Do(ask) => {
-                        let warden = self.warden(incarnation);
-                        let result = match ask {
-                            Ask::Take(_) => Some(warden.body.digest()),
-                            Ask::Accept(_, digest) => {
-                                warden.body = Content::of(digest);
-                                if is_damaged {
-                                    warden.body = warden.body.damaged();
-                                }
-                                let seen = match weakening {
-                                    Some(Weakening::DamageIsAccepted) => digest,
-                                    _ => warden.body.digest(),
-                                };
-                                if weakening == Some(Weakening::CallsStayBehind) {
-                                    warden.body.outstanding = None;
-                                }
-                                Some(seen)
-                            }
-                            _ => None,
-                        };
-                        next.extend(warden.keeper.step(handoff::Event::Did(ask, result)));
-                        if matches!(ask, Ask::Start(_) | Ask::GoOn { .. }) {
-                            self.call(incarnation);
-                        }
-                    }
+                    handoff::Action::Do(ask) => events.extend(self.begin(incarnation, ask, is_damaged)),
                     handoff::Action::Say(answer) => self.send(Packet::Answer(incarnation, answer)),
-                    handoff::Action::End => {}
+                    handoff::Action::End => self.warden(incarnation).hands = None,
                 }
             }
-            actions = next;
         }
     }
 
-    /// The call that a body is in goes to home, again after a move.
-    fn call(&mut self, incarnation: Incarnation) {
+    /// What comes of it at once.
+    fn begin(&mut self, incarnation: Incarnation, ask: Ask, is_damaged: bool) -> Option<handoff::Event> {
+        let takes_time = self.left.failures.is_some();
+        let warden = self.warden(incarnation);
+        if matches!(ask, Ask::Start(_) | Ask::GoOn { .. }) {
+            warden.hands = None;
+            for thread in self.threads() {
+                self.call(incarnation, thread);
+            }
+        } else if takes_time {
+            warden.hands = Some(ask);
+            return None;
+        }
+        Some(handoff::Event::Did(ask, self.result(incarnation, ask, is_damaged)))
+    }
+
+    fn result(&mut self, incarnation: Incarnation, ask: Ask, is_damaged: bool) -> Option<handoff::Digest> {
+        let weakening = self.weakening;
+        let warden = self.warden(incarnation);
+        match ask {
+            Ask::Take(_) => {
+                if warden.missing.is_some() {
+                    warden.body = warden.body.hollow();
+                }
+                Some(warden.body.digest())
+            }
+            Ask::Accept(_, digest) => {
+                warden.body = Content::of(digest);
+                if is_damaged {
+                    warden.body = warden.body.damaged();
+                }
+                warden.missing = warden.borrows.then_some(warden.body);
+                let seen = match weakening {
+                    Some(Weakening::DamageIsAccepted) => digest,
+                    _ => warden.body.digest(),
+                };
+                if weakening == Some(Weakening::CallsStayBehind) {
+                    warden.body.threads.iter_mut().for_each(|thread| thread.outstanding = None);
+                }
+                Some(seen)
+            }
+            _ => None,
+        }
+    }
+
+    fn guest_did(&mut self, incarnation: Incarnation, is_done: bool) {
+        let Some(ask) = self.warden(incarnation).hands.take() else { return };
+        let event = if is_done {
+            handoff::Event::Did(ask, self.result(incarnation, ask, false))
+        } else {
+            self.left.failures = self.left.failures.map(|failures| failures - 1);
+            handoff::Event::CouldNot(ask)
+        };
+        self.obey(incarnation, event, false);
+    }
+
+    /// The call that a thread is in goes to home, again after a move.
+    fn call(&mut self, incarnation: Incarnation, thread: u8) {
         let Warden { keeper, body, .. } = self.warden(incarnation);
         let epoch = match keeper.state() {
             // Only where standing still is left out.
@@ -201,97 +183,52 @@ impl World {
             | handoff::State::Taken(epoch, _) => epoch,
             _ => return,
         };
-        if body.outstanding.is_some() {
-            let packet = Packet::Call(incarnation, epoch, *body);
-            self.send(packet);
+        let caller = body.threads[usize::from(thread)];
+        if caller.outstanding.is_some() {
+            self.send(Packet::Call(incarnation, epoch, thread, caller));
         }
     }
 
-    fn serve(&mut self, from: Incarnation, epoch: Epoch, caller: Content) -> Result<(), String> {
-        if self.home_is_gone {
-            return Ok(());
-        }
-        let before = self.residence.clone();
-        let (verdict, actions) = self.residence.called(Seat::Guest(from), epoch);
-        if self.weakening == Some(Weakening::TakenBackAfterCalls) {
-            self.residence = before;
-        } else {
-            self.act(actions);
-        }
-        match self.weakening.map_or(verdict, |weakening| weakening.misjudged(verdict)) {
-            Verdict::Fence => {
-                self.send(Packet::Fenced(from, epoch));
-                return Ok(());
-            }
-            Verdict::Execute => {}
-        }
-        let Some(choice) = caller.outstanding else { return Ok(()) };
-        let seq = caller.seq();
-        if self.weakening == Some(Weakening::RepliesAreForgotten) {
-            self.replies = Replies::default();
-        }
-        let reply = match self.replies.asked(u64::from(seq), false) {
-            Asked::Answered(reply) => *reply,
-            Asked::UnderWay | Asked::Stale => return Ok(()),
-            Asked::New => {
-                if caller.history != self.log {
-                    return Err(format!("a call was executed for {:?} after {:?}", caller.history, self.log));
-                }
-                self.log.push(choice);
-                self.replies.answered(u64::from(seq), choice);
-                choice
-            }
-        };
-        self.send(Packet::Return(from, seq, reply));
-        Ok(())
-    }
-
-    fn learn(&mut self, incarnation: Incarnation, seq: u8, reply: bool) -> Result<(), String> {
-        let log = self.log;
-        let Warden { keeper, body, lives } = self.warden(incarnation);
+    fn learn(&mut self, incarnation: Incarnation, thread: u8, seq: u8, reply: bool) -> Result<(), String> {
+        let (weakening, log) = (self.weakening, self.log[usize::from(thread)]);
+        let Warden { keeper, body, lives, .. } = self.warden(incarnation);
         let can_hear = matches!(keeper.state(), handoff::State::Runs(_) | handoff::State::Stopped(_));
-        if !*lives || !can_hear || body.seq() != seq {
+        if !*lives || !can_hear {
             return Ok(());
         }
-        let Some(asked) = body.outstanding else { return Ok(()) };
+        let waits = |learner: &usize| {
+            let learner = body.threads[*learner];
+            learner.seq() == seq && learner.outstanding.is_some()
+        };
+        let learner = if weakening == Some(Weakening::RepliesGoAstray) {
+            (0..body.threads.len()).find(waits)
+        } else {
+            Some(usize::from(thread)).filter(waits)
+        };
+        let Some(learner) = learner else { return Ok(()) };
+        if learner != usize::from(thread) {
+            return Err(format!("thread {learner} learns what thread {thread} asked for"));
+        }
+        let asked = body.threads[learner].outstanding;
         if log.choice(seq) != Some(reply) {
             return Err(format!("a body learns {reply} of call {seq}, which never happened: {log:?}"));
         }
-        if asked != reply {
-            return Err(format!("a body asks for {asked} in call {seq} and is answered for {reply}"));
+        if asked != Some(reply) {
+            return Err(format!("a body asks for {asked:?} in call {seq} and is answered for {reply}"));
         }
-        body.learn(reply);
+        body.threads[learner].learn(reply);
         Ok(())
     }
 
-    fn call_at_home(&mut self, choice: bool) -> Result<(), String> {
-        let Original::Runs(mut content) = self.original else { return Ok(()) };
-        if content.history != self.log {
-            return Err(format!("a call was executed for {:?} after {:?}", content.history, self.log));
+    /// The memory of a body is there.
+    fn fill(&mut self, incarnation: Incarnation, memory: Content) -> Result<(), String> {
+        let warden = self.warden(incarnation);
+        let Some(missing) = warden.missing.filter(|_| warden.lives) else { return Ok(()) };
+        if memory != missing {
+            return Err(format!("a body that was {missing:?} goes on as {memory:?}"));
         }
-        // One that it was in while it was away is the one that it makes.
-        let choice = content.outstanding.unwrap_or(choice);
-        self.log.push(choice);
-        self.replies.answered(u64::from(content.seq()), choice);
-        content.learn(choice);
-        self.original = Original::Runs(content);
+        warden.missing = None;
+        self.send(Packet::Whole(incarnation));
         Ok(())
-    }
-
-    /// The home warden dies. A program that is still whole heals itself and goes on; a deputy dies with it.
-    fn crash_home(&mut self) {
-        self.left.home_crashes -= 1;
-        self.is_lucky = false;
-        match self.original {
-            Original::Runs(content) | Original::Stands(content) => {
-                let recorded =
-                    if self.weakening == Some(Weakening::EpochsAreReused) { Epoch(0) } else { self.recorded };
-                self.original = Original::Runs(content);
-                self.residence = Residence::at_home(recorded);
-                self.replies = Replies::default();
-                self.arrived = None;
-            }
-            Original::Deputy => self.home_is_gone = true,
-        }
     }
 }

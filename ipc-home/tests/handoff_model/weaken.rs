@@ -6,7 +6,7 @@ use migration::handoff::{Ask, Event, State};
 
 use crate::world::Warden;
 
-/// Rules R1 to R8 of the handoff, and what leaves them out.
+/// Rules of the handoff, and what leaves them out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Weakening {
     /// R1: what was granted before a crash is granted again.
@@ -15,8 +15,14 @@ pub(crate) enum Weakening {
     NobodyIsFenced,
     /// R3: home executes a repeated call again.
     RepliesAreForgotten,
+    /// R3: one thread's replies are kept where another's are.
+    RepliesAreShared,
+    /// R3: a reply goes to whichever thread waits.
+    RepliesGoAstray,
     /// R4: the present seat does not stop the family before it sends what is left.
     SourceRunsOn,
+    /// R4: it stops the first thread only.
+    OneThreadRunsOn,
     /// R4: nobody looks whether what has come is what was sent.
     DamageIsAccepted,
     /// R5: a seat that goes on again keeps obeying what was said before.
@@ -29,6 +35,14 @@ pub(crate) enum Weakening {
     AnyIncarnationHears,
     /// R8: the call that a thread is in does not travel.
     CallsStayBehind,
+    /// R9: a body lives on without its warden.
+    NobodyEndsTheFamily,
+    /// Post-copy: home lets the memory go once the body runs, as if it were all there.
+    MemoryIsDroppedEarly,
+    /// Post-copy: a body goes on to the next seat before it is whole.
+    TakenWithHoles,
+    /// Post-copy: a family that goes on at home after all gives its memory out still.
+    MemoryIsLentWhileItChanges,
 }
 
 impl Weakening {

@@ -12,6 +12,7 @@ use transport::endpoint::{Options, Pulse, Tasks};
 use transport::frame::{Reader, Writer};
 
 use super::control::{FromWarden, ToWarden};
+use super::lease::keep_alive;
 
 /// How a warden's connection for calls is set up: without a sign of life it lasts as long as the lease of the family's
 /// home.
@@ -19,12 +20,6 @@ use super::control::{FromWarden, ToWarden};
 pub(super) fn for_calls(lease: Duration) -> Options {
     let pulse = Pulse { keep_alive: keep_alive(lease), silence_max: lease };
     Options { tasks: Tasks::Local, pulse, ..Options::default() }
-}
-
-/// How often an idle connection shows that it lives, where a lease of this length runs.
-#[must_use]
-pub(super) fn keep_alive(lease: Duration) -> Duration {
-    KEEP_ALIVE.min(lease / 6)
 }
 
 /// A question of the agent, and where its answers go.
@@ -168,6 +163,3 @@ pub(super) fn describe(error: impl std::error::Error) -> String {
 
 /// Until the next visitor is let in where one could not be.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Of an idle connection, unless its lease is a short one.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);

@@ -24,6 +24,7 @@
 //! happens to put both ends on one processor, and 50 to 60 us if not.
 
 pub mod control;
+pub mod lease;
 
 mod alert;
 mod bulk;

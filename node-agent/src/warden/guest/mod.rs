@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::build::Preparation;
-use self::lease::{Contact, Hold, LEASE_MAX};
+use self::lease::LEASE_MAX;
 use self::obey::{Wanted, Words};
 use bytes::Bytes;
 use ipc_home::guest::{Effect, Guest};
@@ -43,6 +43,7 @@ use crate::warden::bulk::{Bulk, Order, Receiver, Rest, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
 use crate::warden::control::Accept;
 use crate::warden::handoff::{ToGuest, ToHome};
+use crate::warden::lease::{Contact, Hold, Unborn};
 use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::{Outbox, read};
 
@@ -127,7 +128,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         keeper: Keeper::default(),
         is_over: false,
         words: Words::default(),
-        doubtful_since: None,
+        unborn: Unborn::default(),
         hold: Hold::default(),
         wanted: None,
         wanted_since: Instant::now(),
@@ -188,8 +189,8 @@ struct GuestWarden {
     is_over: bool,
     /// What goes with the answers to home.
     words: Words,
-    /// Since when home has said nothing, if it has not.
-    doubtful_since: Option<Instant>,
+    /// For how long home has said nothing while nothing has run here.
+    unborn: Unborn,
     /// Whether the family stands still because home is out of reach.
     hold: Hold,
     /// What home has asked for and something still stands in the way of.

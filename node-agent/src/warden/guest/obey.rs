@@ -7,11 +7,11 @@ use transport::{Epoch, wire};
 
 use super::build::Preparation;
 use super::clocks::Estimate;
-use super::lease::Contact;
 use super::{Arrival, GuestWarden, Stage};
 use crate::warden::bulk::Sent;
 use crate::warden::fail;
 use crate::warden::handoff::{OTHER, ToGuest, ToHome};
+use crate::warden::lease::Contact;
 
 /// What may have to wait until the family is ready for it.
 #[derive(Clone, Copy, Debug)]
