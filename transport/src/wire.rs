@@ -14,11 +14,14 @@ use serde::de::DeserializeOwned;
 /// Longest encoded message, in bytes. Larger things travel as the raw tail of a [frame](crate::frame).
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Longest encoded value that is no message, in bytes.
+pub const LONG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Why a message was not encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The message is larger than [`MESSAGE_BYTES_MAX`].
-    #[error("message of more than {MESSAGE_BYTES_MAX} bytes")]
+    /// A message is larger than [`MESSAGE_BYTES_MAX`], or something else than [`LONG_BYTES_MAX`].
+    #[error("more than {MESSAGE_BYTES_MAX} bytes in a message, or {LONG_BYTES_MAX} elsewhere")]
     TooLong,
     /// The value cannot be written, for instance because it holds a sequence of unknown length.
     #[error("cannot encode the message")]
@@ -36,8 +39,24 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLong`] and [`WireError::Encode`].
 pub fn encode<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
+    encode_within(message, bytes, MESSAGE_BYTES_MAX)
+}
+
+/// The same for what is no message: a whole state, of up to [`LONG_BYTES_MAX`].
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_long<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
+    encode_within(value, bytes, LONG_BYTES_MAX)
+}
+
+fn encode_within<T: Serialize + ?Sized>(
+    message: &T,
+    bytes: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<(), WireError> {
     let start = bytes.len();
-    let mut writer = Bounded { bytes, end: start.saturating_add(MESSAGE_BYTES_MAX), overrun: false };
+    let mut writer = Bounded { bytes, end: start.saturating_add(bytes_max), overrun: false };
     let result = bincode::serde::encode_into_writer(message, &mut writer, CONFIG);
     let overrun = writer.overrun;
     result.map_err(|error| {
@@ -58,7 +77,22 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(WireError::TooLong);
     }
-    let (message, used) = bincode::serde::decode_from_slice(bytes, CONFIG).map_err(WireError::Decode)?;
+    whole(bincode::serde::decode_from_slice(bytes, CONFIG), bytes)
+}
+
+/// What [`encode_long`] wrote.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_long<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    if bytes.len() > LONG_BYTES_MAX {
+        return Err(WireError::TooLong);
+    }
+    whole(bincode::serde::decode_from_slice(bytes, LONG_CONFIG), bytes)
+}
+
+fn whole<T>(decoded: Result<(T, usize), DecodeError>, bytes: &[u8]) -> Result<T, WireError> {
+    let (message, used) = decoded.map_err(WireError::Decode)?;
     match bytes.len() - used {
         0 => Ok(message),
         trailing => Err(WireError::TrailingBytes(trailing)),
@@ -96,6 +130,10 @@ impl Writer for Bounded<'_> {
 /// The limit makes a hostile length prefix an error before anything is allocated for it.
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MESSAGE_BYTES_MAX>> =
     config::standard().with_limit::<MESSAGE_BYTES_MAX>();
+
+/// Twice as much as can be encoded, since a length counts as eight bytes here.
+const LONG_CONFIG: Configuration<LittleEndian, Varint, Limit<{ 2 * LONG_BYTES_MAX }>> =
+    config::standard().with_limit::<{ 2 * LONG_BYTES_MAX }>();
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +215,15 @@ mod tests {
         assert!(matches!(encode(&long, &mut bytes), Err(WireError::TooLong)));
         assert_eq!(bytes, [42]);
         assert!(matches!(decode::<Sample>(&vec![0; MESSAGE_BYTES_MAX + 1]), Err(WireError::TooLong)));
+    }
+
+    #[test]
+    fn what_is_no_message_may_be_longer() {
+        let (long, mut bytes) = (vec![7u8; 2 * MESSAGE_BYTES_MAX], Vec::new());
+        encode_long(&long, &mut bytes).unwrap();
+        assert!(decode_long::<Vec<u8>>(&bytes).unwrap() == long);
+        assert!(matches!(decode::<Vec<u8>>(&bytes), Err(WireError::TooLong)));
+        assert!(matches!(encode_long(&vec![0u8; LONG_BYTES_MAX], &mut bytes), Err(WireError::TooLong)));
     }
 
     proptest! {

@@ -80,7 +80,7 @@ impl Handle {
         let known = state.wait_for(|state| state.applied() > 0);
         match timeout(PROPOSE_MAX, known).await {
             Ok(Ok(state)) => Ok(Request::new(state.applied())),
-            Ok(Err(_)) => Err(ProposeError::Stopped("the agent ends".into())),
+            Ok(Err(_)) => Err(ProposeError::Stopped("it has no log, or its agent ends".into())),
             Err(_) => {
                 let reason = "this node has not heard from any of them yet".into();
                 Err(ProposeError::NoQuorum { waited: PROPOSE_MAX, reason })
@@ -93,7 +93,7 @@ impl Handle {
     /// # Errors
     /// See [`ProposeError`].
     pub async fn propose_as(&self, request: Request, command: Command) -> Result<Reply, ProposeError> {
-        let ended = || ProposeError::Stopped("the agent ends".into());
+        let ended = || ProposeError::Stopped("it has no log, or its agent ends".into());
         let (reply, outcome) = oneshot::channel();
         let ask = Ask { proposal: Proposal { request, command }, reply };
         let exchange = async {

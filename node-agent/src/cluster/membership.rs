@@ -8,6 +8,8 @@ use thiserror::Error;
 use transport::NodeId;
 use transport::identity::TokenRecord;
 
+use crate::members::MEMBERS_MAX;
+
 /// What a node is to the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -50,12 +52,10 @@ pub struct Membership {
 /// A change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// The first command of a cluster: its first server.
+    /// The first command of a cluster: its first server, and whoever else is known.
     Found {
-        /// From its key.
-        id: NodeId,
-        /// As in its certificate.
-        node: Node,
+        /// By their keys, named as in their certificates.
+        nodes: Vec<(NodeId, Node)>,
         /// Those that were made before the cluster agreed on anything.
         tokens: Vec<Token>,
     },
@@ -158,7 +158,7 @@ impl Membership {
 
     pub(super) fn apply(&mut self, command: Command) -> Result<(), Refused> {
         match command {
-            Command::Found { id, node, tokens } => self.found(id, node, tokens),
+            Command::Found { nodes, tokens } => self.found(nodes, tokens),
             Command::AddToken { now_s, token } => self.add_token(now_s, token),
             Command::RevokeToken { id } => self.tokens.remove(&id).map(drop).ok_or(Refused::UnknownToken),
             Command::Admit { token, id, name } => self.admit(token, id, name),
@@ -170,11 +170,11 @@ impl Membership {
         }
     }
 
-    fn found(&mut self, id: NodeId, node: Node, tokens: Vec<Token>) -> Result<(), Refused> {
+    fn found(&mut self, nodes: Vec<(NodeId, Node)>, tokens: Vec<Token>) -> Result<(), Refused> {
         if !self.nodes.is_empty() {
             return Err(Refused::Founded);
         }
-        self.nodes.insert(id, node);
+        self.nodes = nodes.into_iter().take(NODES_MAX).collect();
         self.tokens = tokens.into_iter().take(TOKENS_MAX).map(|token| (token.record.id, token)).collect();
         Ok(())
     }
@@ -231,8 +231,8 @@ pub fn log_number(id: NodeId) -> u64 {
 /// Join tokens that the cluster keeps in mind.
 pub const TOKENS_MAX: usize = 1024;
 
-/// Nodes of a cluster.
-pub const NODES_MAX: usize = 1024;
+/// Nodes of a cluster: those that each keeps in mind, and itself.
+pub const NODES_MAX: usize = MEMBERS_MAX + 1;
 
 /// How long an ended token is remembered, so that its user hears "expired" and not "unknown".
 const KEPT_AFTER_END_S: u64 = 24 * 3600;

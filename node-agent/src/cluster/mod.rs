@@ -12,11 +12,27 @@
 
 pub mod alone;
 pub mod drain;
+mod driver;
+mod follow;
 pub mod handle;
+pub mod lines;
+pub mod member;
 pub mod membership;
+pub mod raft;
 pub mod request;
+pub mod rows;
+mod send;
 pub mod state;
+pub mod storage;
+mod talk;
 
 pub use handle::{Handle, ProposeError};
+pub use lines::Lines;
+pub use member::Part;
 pub use request::{Proposal, Request};
 pub use state::{Command, Outcome, Refused, Reply, State};
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;

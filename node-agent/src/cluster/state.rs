@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use transport::NodeId;
 
 use super::drain::{self, Drains};
-use super::membership::{self, Membership};
+use super::membership::{self, Membership, Node, Role, Token};
 use super::request::{Proposal, Recent, Request, Seen};
 
 /// Everything that is agreed: the result of the first [`State::applied`] entries of the log, the same at every node.
@@ -41,6 +42,9 @@ pub enum Refused {
     /// It is about members.
     #[error(transparent)]
     Membership(membership::Refused),
+    /// Only servers may ask for it.
+    #[error("only a server may do that, and a node only what is about itself")]
+    NotAllowed,
     /// The command reached the log so late that nobody can tell whether an earlier copy of it was applied.
     #[error("it was repeated too late to tell whether it was done")]
     Late,
@@ -50,6 +54,17 @@ pub enum Refused {
 pub type Outcome = Result<Reply, Refused>;
 
 impl State {
+    /// What a cluster agrees on from its start: its nodes, servers among them, and its first tokens.
+    #[must_use]
+    pub fn founded(nodes: Vec<(NodeId, Node)>, tokens: Vec<Token>) -> State {
+        let mut state = State::default();
+        let command = Command::Membership(membership::Command::Found { nodes, tokens });
+        let founding = Proposal { request: Request::numbered(0, 0), command };
+        // Nothing refuses the first command: there are no nodes yet.
+        let _ = state.apply(1, founding);
+        state
+    }
+
     /// How many entries of the log this is the result of.
     #[must_use]
     pub fn applied(&self) -> u64 {
@@ -75,6 +90,22 @@ impl State {
     pub fn skip_to(&mut self, index: u64) {
         assert!(index > self.applied, "entry {index} comes after {}", self.applied);
         self.applied = index;
+    }
+
+    /// Whether a node may ask for this: a server for everything, any other only for what is about itself.
+    #[must_use]
+    pub fn may_propose(&self, from: NodeId, command: &Command) -> bool {
+        let Some(node) = self.membership.nodes().get(&from) else { return false };
+        node.role == Role::Server
+            || match command {
+                Command::Membership(
+                    membership::Command::Listen { id, .. } | membership::Command::Remove { id },
+                ) => *id == from,
+                Command::Membership(_) => false,
+                Command::Drain(drain::Command::Start { node, .. } | drain::Command::Stop { node }) => {
+                    *node == from
+                }
+            }
     }
 
     /// What came of a request, if it is remembered.

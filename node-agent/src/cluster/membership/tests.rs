@@ -16,7 +16,7 @@ fn server(name: &str) -> Node {
 fn founded() -> Membership {
     let mut membership = Membership::default();
     let tokens = vec![token(1, Role::Node), token(2, Role::Node), token(3, Role::Server)];
-    membership.apply(Command::Found { id: id(1), node: server("alpha"), tokens }).unwrap();
+    membership.apply(Command::Found { nodes: vec![(id(1), server("alpha"))], tokens }).unwrap();
     membership
 }
 
@@ -26,7 +26,7 @@ fn admit(membership: &mut Membership, by: u8, number: u8, name: &str) -> Result<
 
 #[test]
 fn a_cluster_is_founded_once() {
-    let again = Command::Found { id: id(2), node: server("bravo"), tokens: Vec::new() };
+    let again = Command::Found { nodes: vec![(id(2), server("bravo"))], tokens: Vec::new() };
     assert_eq!(founded().apply(again), Err(Refused::Founded));
 }
 
