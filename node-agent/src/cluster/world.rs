@@ -160,6 +160,8 @@ impl World {
                         && status.conf.voters.len() + status.conf.learners.len() == world.servers.len()
                 })
         });
+        // So that everybody, and not the leader alone, knows that the voters' change is over.
+        world.pass(1_000);
         world
     }
 
@@ -388,7 +390,9 @@ impl World {
         self.until(120_000, "every command is done everywhere", |world| {
             let states: Vec<&State> =
                 world.members().filter_map(|id| Some(world.servers[&id].core.as_ref()?.state())).collect();
-            world.waiting.is_empty() && states.windows(2).all(|pair| pair[0] == pair[1])
+            world.leader().is_some()
+                && world.waiting.is_empty()
+                && states.windows(2).all(|pair| pair[0] == pair[1])
         });
         for (request, outcome) in &self.outcomes {
             assert!(outcome.is_ok(), "{request:?} gave {outcome:?}");

@@ -175,6 +175,10 @@ impl Core {
         if message.to != self.id || message.entries.len() > ENTRIES_MAX {
             return;
         }
+        if self.leads() && self.node.raft.prs().get(self.id).is_none() {
+            // It led its own removal to the end. The crate panics on an answer now; the others find a leader.
+            return;
+        }
         let Some(made) = message_in(message) else { return };
         // Only leaders change the voters, and not because somebody says so.
         let normal = |entry: &eraftpb::Entry| entry.get_entry_type() == EntryType::EntryNormal;
