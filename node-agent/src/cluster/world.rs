@@ -363,6 +363,10 @@ impl World {
         for _ in 0..copies {
             self.sent += 1;
             if self.random.chance(self.faults.lost) {
+                let sender = self.servers.get_mut(&message.from).and_then(|server| server.core.as_mut());
+                if let Some(sender) = sender.filter(|_| message.snapshot.is_some()) {
+                    sender.snapshot_sent(message.to, false);
+                }
                 continue;
             }
             let at = self.now_ms + 1 + self.random.below(self.faults.delay_ms);
