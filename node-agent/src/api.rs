@@ -14,7 +14,7 @@ use crate::warden::control::MoveReport;
 pub mod client;
 
 /// The version of these types. Both ends are the same binary, except while it is being replaced.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first frame each way; this type never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub enum Request {
     TokenCreate {
         /// How long it holds.
         ttl: Duration,
+        /// Whether its user becomes a server.
+        server: bool,
     },
     /// The tokens that can be used; answered by `Tokens`.
     TokenList,
@@ -69,6 +71,13 @@ pub enum Request {
         /// Its id.
         id: String,
     },
+    /// Remove a node from the cluster for good; answered by `Revoked`.
+    NodeRevoke {
+        /// Its name.
+        name: String,
+    },
+    /// How agreement is; answered by `Raft`.
+    RaftStatus,
 }
 
 /// Which process goes where.
@@ -154,8 +163,10 @@ pub enum Response {
     },
     /// To `TokenList`.
     Tokens(Vec<TokenInfo>),
-    /// To `TokenRevoke`.
+    /// To `TokenRevoke` and `NodeRevoke`.
     Revoked,
+    /// To `RaftStatus`.
+    Raft(Box<RaftReport>),
     /// To anything.
     Failed(Failure),
 }
@@ -210,6 +221,17 @@ pub struct Reason {
     pub text: String,
     /// What would change it, if anything.
     pub fix: Option<String>,
+}
+
+/// How agreement is, as one node knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftReport {
+    /// At a server: its part.
+    pub status: Option<crate::cluster::raft::Status>,
+    /// What is agreed is known here up to this entry.
+    pub applied: u64,
+    /// The servers' names by their numbers in the log.
+    pub servers: std::collections::BTreeMap<u64, String>,
 }
 
 /// A join token without its secret.

@@ -57,10 +57,10 @@ impl Dirs {
         self.state.join("members.json")
     }
 
-    /// The join tokens, by the hash of their secrets.
+    /// What the cluster agrees on, at a server.
     #[must_use]
-    pub fn tokens_file(&self) -> PathBuf {
-        self.state.join("tokens.json")
+    pub fn cluster_log(&self) -> PathBuf {
+        self.state.join("cluster.redb")
     }
 
     /// Makes the run directories: the agent's socket is for every user, the wardens' sockets for root alone.
@@ -90,6 +90,9 @@ pub struct NodeFile {
     pub name: String,
     /// Where its agent listens (UDP) and where others reach it.
     pub listen: SocketAddr,
+    /// Whether it keeps the log of what the cluster agrees on.
+    #[serde(default)]
+    pub server: bool,
 }
 
 /// The UDP ports of a node's wardens.

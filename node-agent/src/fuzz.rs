@@ -197,7 +197,7 @@ fn messages_of_users_and_answers_to_them() {
             Request::Move(movement),
             Request::Why { pid: 7, node: Some("bravo".into()) },
             Request::Events { after: 1 },
-            Request::TokenCreate { ttl: Duration::from_secs(60) },
+            Request::TokenCreate { ttl: Duration::from_secs(60), server: true },
             Request::TokenRevoke { id: "0a0b0c0d".into() },
         ];
         let why = WhyReport {
@@ -287,8 +287,12 @@ fn texts_of_files_and_command_lines() {
     let valid = || {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("members.json");
-        let node =
-            NodeFile { cluster: "lab".into(), name: "alpha".into(), listen: ([10, 0, 0, 1], 7749).into() };
+        let node = NodeFile {
+            cluster: "lab".into(),
+            name: "alpha".into(),
+            listen: ([10, 0, 0, 1], 7749).into(),
+            server: false,
+        };
         let mut members = Members::default();
         members.learn(hello().member);
         members.save(&path).unwrap();

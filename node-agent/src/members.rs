@@ -75,6 +75,11 @@ impl Members {
         }
     }
 
+    /// Strikes a node off the list; true if it was on it.
+    pub fn forget(&mut self, id: NodeId) -> bool {
+        self.0.remove(&id).is_some()
+    }
+
     /// Corrects a name by the one in the member's certificate.
     pub fn certify(&mut self, id: NodeId, name: &str) {
         if let Some(known) = self.0.get_mut(&id) {

@@ -15,6 +15,8 @@ pub enum Channel {
     Control = 3,
     /// Memory of a body.
     Pages = 4,
+    /// What the cluster agrees on: from server to server, and between servers and those that follow.
+    Cluster = 5,
 }
 
 /// A first byte that names no channel.
@@ -24,7 +26,8 @@ pub struct UnknownChannel(pub u8);
 
 impl Channel {
     /// Every channel, in the order of their numbers.
-    pub const ALL: &[Channel] = &[Channel::Agent, Channel::Calls, Channel::Control, Channel::Pages];
+    pub const ALL: &[Channel] =
+        &[Channel::Agent, Channel::Calls, Channel::Control, Channel::Pages, Channel::Cluster];
 }
 
 impl From<Channel> for u8 {
@@ -48,6 +51,7 @@ impl fmt::Display for Channel {
             Channel::Calls => "calls",
             Channel::Control => "control",
             Channel::Pages => "pages",
+            Channel::Cluster => "cluster",
         })
     }
 }
@@ -59,12 +63,12 @@ mod tests {
     #[test]
     fn the_numbers_never_change() {
         let numbers: Vec<u8> = Channel::ALL.iter().map(|channel| u8::from(*channel)).collect();
-        assert_eq!(numbers, [1, 2, 3, 4]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
     }
 
     #[test]
     fn every_other_byte_is_refused() {
-        for byte in (0..=u8::MAX).filter(|byte| !(1..=4).contains(byte)) {
+        for byte in (0..=u8::MAX).filter(|byte| !(1..=5).contains(byte)) {
             assert_eq!(Channel::try_from(byte), Err(UnknownChannel(byte)));
         }
     }

@@ -66,6 +66,9 @@ pub enum JoinRefusal {
     /// The name or the signing request is not good, or the authority cannot sign.
     #[error("the cluster's authority does not sign: {0}")]
     Signing(String),
+    /// The cluster could not agree on it in time; the token is still good.
+    #[error("the cluster cannot take anybody in now: {0}")]
+    NoQuorum(String),
 }
 
 /// Why joining failed.
@@ -122,12 +125,16 @@ pub async fn join(addr: SocketAddr, token: &JoinToken, name: &str) -> Result<Joi
 /// [`JoinError::Frame`] and [`JoinError::Silent`]; the joiner may have been granted and not know it.
 pub async fn answer(
     connection: Connection,
-    decide: impl FnOnce(&JoinRequest) -> Result<JoinGrant, JoinRefusal>,
+    decide: impl AsyncFnOnce(JoinRequest) -> Result<JoinGrant, JoinRefusal>,
 ) -> Result<JoinReply, JoinError> {
     let exchange = async {
-        let (_, mut sender, mut receiver) = connection.accept().await.ok_or(JoinError::Silent)?;
-        let (request, _) = receiver.recv::<JoinRequest>().await?.ok_or(JoinError::Silent)?;
-        let reply = decide(&request).map_or_else(JoinReply::Refused, JoinReply::Granted);
+        let asked = async {
+            let (_, sender, mut receiver) = connection.accept().await.ok_or(JoinError::Silent)?;
+            let (request, _) = receiver.recv::<JoinRequest>().await?.ok_or(JoinError::Silent)?;
+            Ok::<_, JoinError>((sender, request))
+        };
+        let (mut sender, request) = timeout(QUESTION_MAX, asked).await.map_err(|_| JoinError::Silent)??;
+        let reply = decide(request).await.map_or_else(JoinReply::Refused, JoinReply::Granted);
         sender.send(&reply, &[]).await?;
         sender.finish();
         // The joiner closes the connection when it has the answer; closing here could overtake it.
@@ -171,8 +178,11 @@ async fn ask(connection: &Connection, request: &JoinRequest) -> Result<JoinReply
     Ok(reply)
 }
 
-/// Longest that either side waits for the exchange.
-const JOIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Longest that a joiner takes to ask.
+const QUESTION_MAX: Duration = Duration::from_secs(5);
+
+/// Longest that either side waits for the exchange, in which the cluster has to agree.
+const JOIN_TIME_MAX: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,14 @@ use serde::de::DeserializeOwned;
 /// Longest encoded message, in bytes. Larger things travel as the raw tail of a [frame](crate::frame).
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Longest encoded value that is no message, in bytes.
+pub const LONG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Why a message was not encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The message is larger than [`MESSAGE_BYTES_MAX`].
-    #[error("message of more than {MESSAGE_BYTES_MAX} bytes")]
+    /// A message is larger than [`MESSAGE_BYTES_MAX`], or something else than [`LONG_BYTES_MAX`].
+    #[error("more than {MESSAGE_BYTES_MAX} bytes in a message, or {LONG_BYTES_MAX} elsewhere")]
     TooLong,
     /// The value cannot be written, for instance because it holds a sequence of unknown length.
     #[error("cannot encode the message")]
@@ -36,7 +39,7 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLong`] and [`WireError::Encode`].
 pub fn encode<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
-    encode_as(message, bytes, CONFIG)
+    encode_as(message, bytes, MESSAGE_BYTES_MAX, CONFIG)
 }
 
 /// As [`encode`], but every number takes as many bytes as it has in memory: for messages whose size must be known
@@ -45,16 +48,25 @@ pub fn encode<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result
 /// # Errors
 /// As [`encode`].
 pub fn encode_fixed<T: Serialize + ?Sized>(message: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
-    encode_as(message, bytes, FIXED)
+    encode_as(message, bytes, MESSAGE_BYTES_MAX, FIXED)
+}
+
+/// As [`encode`], for what is no message: a whole state, of up to [`LONG_BYTES_MAX`].
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_long<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
+    encode_as(value, bytes, LONG_BYTES_MAX, CONFIG)
 }
 
 fn encode_as<T: Serialize + ?Sized>(
     message: &T,
     bytes: &mut Vec<u8>,
+    bytes_max: usize,
     config: impl Config,
 ) -> Result<(), WireError> {
     let start = bytes.len();
-    let mut writer = Bounded { bytes, end: start.saturating_add(MESSAGE_BYTES_MAX), overrun: false };
+    let mut writer = Bounded { bytes, end: start.saturating_add(bytes_max), overrun: false };
     let result = bincode::serde::encode_into_writer(message, &mut writer, config);
     let overrun = writer.overrun;
     result.map_err(|error| {
@@ -87,7 +99,22 @@ fn decode_as<T: DeserializeOwned>(bytes: &[u8], config: impl Config) -> Result<T
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(WireError::TooLong);
     }
-    let (message, used) = bincode::serde::decode_from_slice(bytes, config).map_err(WireError::Decode)?;
+    whole(bincode::serde::decode_from_slice(bytes, config), bytes)
+}
+
+/// What [`encode_long`] wrote.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_long<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    if bytes.len() > LONG_BYTES_MAX {
+        return Err(WireError::TooLong);
+    }
+    whole(bincode::serde::decode_from_slice(bytes, LONG_CONFIG), bytes)
+}
+
+fn whole<T>(decoded: Result<(T, usize), DecodeError>, bytes: &[u8]) -> Result<T, WireError> {
+    let (message, used) = decoded.map_err(WireError::Decode)?;
     match bytes.len() - used {
         0 => Ok(message),
         trailing => Err(WireError::TrailingBytes(trailing)),
@@ -128,6 +155,10 @@ const CONFIG: Configuration<LittleEndian, Varint, Limit<MESSAGE_BYTES_MAX>> =
 
 /// The same with numbers of a fixed size.
 const FIXED: Configuration<LittleEndian, Fixint, Limit<MESSAGE_BYTES_MAX>> = CONFIG.with_fixed_int_encoding();
+
+/// Twice as much as can be encoded, since a length counts as eight bytes here.
+const LONG_CONFIG: Configuration<LittleEndian, Varint, Limit<{ 2 * LONG_BYTES_MAX }>> =
+    config::standard().with_limit::<{ 2 * LONG_BYTES_MAX }>();
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +251,15 @@ mod tests {
         assert!(matches!(encode(&long, &mut bytes), Err(WireError::TooLong)));
         assert_eq!(bytes, [42]);
         assert!(matches!(decode::<Sample>(&vec![0; MESSAGE_BYTES_MAX + 1]), Err(WireError::TooLong)));
+    }
+
+    #[test]
+    fn what_is_no_message_may_be_longer() {
+        let (long, mut bytes) = (vec![7u8; 2 * MESSAGE_BYTES_MAX], Vec::new());
+        encode_long(&long, &mut bytes).unwrap();
+        assert!(decode_long::<Vec<u8>>(&bytes).unwrap() == long);
+        assert!(matches!(decode::<Vec<u8>>(&bytes), Err(WireError::TooLong)));
+        assert!(matches!(encode_long(&vec![0u8; LONG_BYTES_MAX], &mut bytes), Err(WireError::TooLong)));
     }
 
     proptest! {

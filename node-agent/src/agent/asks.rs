@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tui::model::{Process, ProcessState, View};
 
 use super::access::Caller;
+use super::agreed;
 use super::moves::answer;
 use super::state::{Agent, Reply, unix_ms};
 use super::why;
@@ -32,14 +33,31 @@ impl Agent {
                 let (events, next) = self.log.after(after);
                 Ok(Response::Events { events, next })
             }
-            Request::TokenCreate { ttl } => {
-                caller.require_root("cannot make a token").and_then(|()| self.admitter.create_token(ttl))
+            Request::TokenCreate { ttl, server } => {
+                let admitter = self.admitter.clone();
+                let asked = async move { admitter.create_token(ttl, server).await };
+                return agree(caller, "cannot make a token", reply, asked);
             }
             Request::TokenList => {
                 caller.require_root("cannot list tokens").and_then(|()| self.admitter.list_tokens())
             }
             Request::TokenRevoke { id } => {
-                caller.require_root("cannot revoke a token").and_then(|()| self.admitter.revoke_token(&id))
+                let admitter = self.admitter.clone();
+                let asked = async move { admitter.revoke_token(&id).await };
+                return agree(caller, "cannot revoke a token", reply, asked);
+            }
+            Request::NodeRevoke { name } => {
+                let handle = self.part.handle().clone();
+                let asked = async move { agreed::revoke(&handle, &name).await };
+                return agree(caller, "cannot revoke a node", reply, asked);
+            }
+            Request::RaftStatus => {
+                let part = self.part.clone();
+                tokio::spawn(async move {
+                    let status = agreed::raft_status(&part).await;
+                    answer(&reply, status.unwrap_or_else(Response::Failed));
+                });
+                return;
             }
         };
         answer(&reply, response.unwrap_or_else(Response::Failed));
@@ -123,6 +141,19 @@ impl Agent {
             moves: 0,
         }));
     }
+}
+
+/// Lets root ask for what the cluster has to agree on, which takes its time.
+fn agree(
+    caller: Caller,
+    what: &str,
+    reply: Reply,
+    asked: impl Future<Output = Result<Response, Failure>> + Send + 'static,
+) {
+    if let Err(failure) = caller.require_root(what) {
+        return answer(&reply, Response::Failed(failure));
+    }
+    tokio::spawn(async move { answer(&reply, asked.await.unwrap_or_else(Response::Failed)) });
 }
 
 /// Events that one view carries.

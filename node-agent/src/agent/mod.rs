@@ -18,6 +18,7 @@ use transport::identity::{IdentityError, NodeIdentity};
 use transport::version::Versions;
 use tui::model::EventLevel;
 
+use crate::cluster::Part;
 use crate::config::{ConfigError, Dirs, NodeFile, Ports, read_json};
 use crate::members::{Member, Members};
 use crate::mover::place::Reserve;
@@ -33,8 +34,8 @@ use wardens::Nursery;
 
 mod access;
 mod admission;
+mod agreed;
 mod asks;
-mod book;
 mod care;
 mod conversation;
 mod deaths;
@@ -51,7 +52,6 @@ mod wardens;
 mod welcome;
 mod why;
 
-pub use book::{Book, BookError};
 pub use state::Agent;
 pub use welcome::Welcome;
 
@@ -91,7 +91,9 @@ pub async fn serve(options: Options) -> Result<(), AgentError> {
     let endpoint = Arc::new(endpoint);
 
     let (events, queue) = mpsc::channel(EVENTS_MAX);
-    let mut agent = Agent::new(&options, &node, &identity, events.clone())?;
+    let part = Part::take(identity.id(), node.server.then(|| options.dirs.cluster_log()).as_deref());
+    let mut agent = Agent::new(&options, &node, &identity, part, events.clone())?;
+    tokio::spawn(agreed::watch(agent.part.handle().state(), events.clone()));
     tokio::spawn(local::serve(socket, events.clone()));
     tokio::spawn(accept_peers(Arc::clone(&endpoint), events.clone()));
     tokio::spawn(admission::serve(Arc::clone(&endpoint), agent.admitter.clone(), events.clone()));
@@ -122,6 +124,7 @@ impl Agent {
         options: &Options,
         node: &NodeFile,
         identity: &NodeIdentity,
+        part: Part,
         events: mpsc::Sender<Event>,
     ) -> Result<Agent, AgentError> {
         let dirs = options.dirs.clone();
@@ -153,7 +156,9 @@ impl Agent {
             machine: Machine::of_this_process().map_err(AgentError::Machine)?,
             nursery: Arc::new(nursery),
             reserve: options.reserve.clone(),
-            admitter: Admitter::load(&dirs, &node.cluster, me.clone(), &members)?,
+            admitter: Admitter::load(&dirs, &node.cluster, me.clone(), part.handle().clone())?,
+            part,
+            telling: false,
             peers: Peers::new(me.id, members),
             families: Families::default(),
             care: Care::load(dirs.run.join("care.json"))?,
@@ -209,6 +214,7 @@ impl Agent {
             Event::WardenAnswered { socket, status } => self.on_warden_answered(&socket, status),
             Event::WardenEnded { socket, pid } => self.on_warden_ended(&socket, pid),
             Event::Move { ticket, event } => self.on_move(ticket, event),
+            Event::Agreed => self.on_agreed(),
             Event::Stop => {}
         }
     }

@@ -14,6 +14,7 @@ use tui::model::NodeState;
 
 use super::protocol::{Machine, PeerRequest, PeerResponse, Report};
 use super::state::Event;
+use crate::cluster::Part;
 use crate::exit::chain;
 use crate::members::{Member, Members};
 use crate::mover::Refusal;
@@ -147,6 +148,14 @@ impl Peers {
         news
     }
 
+    /// Forgets a node that was removed from the cluster, and hangs up; true if it was known.
+    pub(super) fn forget(&mut self, id: NodeId) -> bool {
+        if let Some(line) = self.known.remove(&id).and_then(|peer| peer.connection) {
+            line.connection.close(CODE_DONE, "this node was removed from the cluster");
+        }
+        self.members.forget(id)
+    }
+
     /// When [`Peers::dial`] has somebody to dial next.
     pub(super) fn next_dial(&self) -> Option<Instant> {
         let waiting = self.known.values().filter(|peer| peer.connection.is_none() && !peer.dialling);
@@ -265,8 +274,18 @@ pub(super) async fn ask(connection: &Connection, request: &PeerRequest) -> Resul
 }
 
 /// Reads what the other agent asks on this connection, until it is over.
-pub(super) async fn serve(connection: Connection, id: NodeId, serial: u64, events: mpsc::Sender<Event>) {
+pub(super) async fn serve(
+    connection: Connection,
+    id: NodeId,
+    serial: u64,
+    part: Part,
+    events: mpsc::Sender<Event>,
+) {
     while let Some((channel, mut sender, mut receiver)) = connection.accept().await {
+        if channel == Channel::Cluster {
+            tokio::spawn(part.clone().converse(id, sender, receiver));
+            continue;
+        }
         if channel != Channel::Agent {
             sender.reset(CODE_DONE);
             continue;

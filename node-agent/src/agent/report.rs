@@ -92,9 +92,14 @@ impl Agent {
         if id == self.me.id {
             return;
         }
+        if self.part.handle().state().borrow().membership.gone().contains(&id) {
+            return connection.close(CODE_DONE, "this node was removed from the cluster");
+        }
         self.peers.members.certify(id, &name);
         let Some(serial) = self.peers.connected((id, &name), connection, dialled) else { return };
-        tokio::spawn(peers::serve(connection.clone(), id, serial, self.events.clone()));
+        self.part.lines().set(id, connection.clone());
+        let part = self.part.clone();
+        tokio::spawn(peers::serve(connection.clone(), id, serial, part, self.events.clone()));
         self.greet(id, connection.clone());
         self.note(EventLevel::Info, About::node(&name), format!("{name} is connected"));
     }
@@ -110,9 +115,11 @@ impl Agent {
     }
 
     pub(super) fn on_closed(&mut self, id: NodeId, serial: u64) {
-        if self.peers.closed(id, serial)
-            && let Some(member) = self.peers.members.get(id)
-        {
+        if !self.peers.closed(id, serial) {
+            return;
+        }
+        self.part.lines().remove(id);
+        if let Some(member) = self.peers.members.get(id) {
             let name = member.name.clone();
             let text = format!("{name} is no longer connected; its wardens and ours go on");
             self.note(EventLevel::Warning, About::node(&name), text);
@@ -155,7 +162,9 @@ impl Agent {
     /// Takes in members, and tells the others if there was news.
     pub(super) fn learn(&mut self, members: impl IntoIterator<Item = Member>) {
         let mut news = false;
-        for member in members.into_iter().filter(|member| member.id != self.me.id) {
+        let agreed = self.part.handle().state().borrow().clone();
+        let gone = |id: &NodeId| agreed.membership.gone().contains(id);
+        for member in members.into_iter().filter(|member| member.id != self.me.id && !gone(&member.id)) {
             news |= self.peers.members.learn(member);
         }
         if !news {
@@ -164,7 +173,6 @@ impl Agent {
         if let Err(error) = self.peers.members.save(&self.dirs.members_file()) {
             tracing::warn!("members are not remembered over a restart: {error}");
         }
-        self.admitter.set_members(&self.peers.members);
         for (id, connection) in self.peers.lines() {
             self.greet(id, connection.clone());
         }

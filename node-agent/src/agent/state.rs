@@ -21,6 +21,7 @@ use super::protocol::{Hello, Machine, PeerRequest, PeerResponse, Report};
 use super::sample::Sampler;
 use super::wardens::{Nursery, WardenError};
 use crate::api::{Request, Response};
+use crate::cluster::Part;
 use crate::config::Dirs;
 use crate::members::Member;
 use crate::mover;
@@ -54,6 +55,8 @@ pub(super) enum Event {
     WardenEnded { socket: PathBuf, pid: u32 },
     /// Something happened to a move.
     Move { ticket: u64, event: mover::Event },
+    /// The cluster agreed on something.
+    Agreed,
     /// The agent is told to stop.
     Stop,
 }
@@ -71,6 +74,9 @@ pub struct Agent {
     pub(super) nursery: Arc<Nursery>,
     pub(super) reserve: Reserve,
     pub(super) admitter: Admitter,
+    pub(super) part: Part,
+    /// This node is just telling the cluster where it listens.
+    pub(super) telling: bool,
     pub(super) peers: Peers,
     pub(super) families: Families,
     pub(super) care: Care,

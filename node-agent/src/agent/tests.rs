@@ -53,9 +53,9 @@ fn alpha() -> Lone {
         lease_s: crate::config::LEASE_S,
         program: "/bin/false".into(),
     };
-    let node = NodeFile { cluster: "lab".into(), name: "alpha".into(), listen };
+    let node = NodeFile { cluster: "lab".into(), name: "alpha".into(), listen, server: false };
     let (events, queue) = mpsc::channel(EVENTS_MAX);
-    let agent = Agent::new(&options, &node, &identity, events).unwrap();
+    let agent = Agent::new(&options, &node, &identity, Part::take(identity.id(), None), events).unwrap();
     let process = proc::process(std::process::id()).unwrap();
     Lone { agent, queue, process, _dir: dir }
 }

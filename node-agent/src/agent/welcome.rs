@@ -9,6 +9,8 @@ pub struct Welcome {
     pub cluster: String,
     /// Whom it can dial.
     pub members: Vec<Member>,
+    /// Whether it becomes a server.
+    pub server: bool,
 }
 
 impl Welcome {
@@ -17,15 +19,17 @@ impl Welcome {
         let member =
             |Member { id, name, addr }: &Member| format!("member {} {name} {addr}", node_id_to_hex(*id));
         let cluster = format!("cluster {}", self.cluster);
-        std::iter::once(cluster).chain(self.members.iter().map(member)).collect()
+        let role = self.server.then(|| "role server".to_owned());
+        std::iter::once(cluster).chain(role).chain(self.members.iter().map(member)).collect()
     }
 
     /// Reads the lines; those of no known kind are left out.
     #[must_use]
     pub fn parse(lines: &[String]) -> Welcome {
-        let mut welcome = Welcome { cluster: String::new(), members: Vec::new() };
+        let mut welcome = Welcome { cluster: String::new(), members: Vec::new(), server: false };
         for line in lines {
             match line.split(' ').collect::<Vec<_>>().as_slice() {
+                ["role", "server"] => welcome.server = true,
                 ["cluster", name] => welcome.cluster = (*name).to_owned(),
                 ["member", id, name, addr] => {
                     if let (Some(id), Ok(addr)) = (node_id_from_hex(id), addr.parse()) {

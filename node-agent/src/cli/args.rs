@@ -109,6 +109,12 @@ pub enum Verb {
     /// Make, list or revoke join tokens
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Remove a node from the cluster
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Tell how the servers agree
+    #[command(subcommand)]
+    Raft(RaftVerb),
     /// Keep one family at one node; started by an agent
     #[command(hide = true)]
     Warden(WardenArgs),
@@ -278,6 +284,9 @@ pub enum TokenVerb {
         /// How long it holds
         #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
         ttl: Duration,
+        /// What the machine becomes: a server also keeps what the cluster agrees on
+        #[arg(long, value_enum, default_value_t = TokenRole::Node)]
+        role: TokenRole,
     },
     /// List tokens that can still be used
     List(ReadArgs),
@@ -286,6 +295,32 @@ pub enum TokenVerb {
         /// Its id, as `list` prints it
         id: String,
     },
+}
+
+/// What a join token makes of its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// A node that runs programs
+    Node,
+    /// A node that also keeps what the cluster agrees on
+    Server,
+}
+
+/// `homing node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Remove a node for good; it returns only by joining anew
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `homing raft`.
+#[derive(Debug, Subcommand)]
+pub enum RaftVerb {
+    /// Tell who leads, who votes, and how far each server is
+    Status(ReadArgs),
 }
 
 #[cfg(test)]

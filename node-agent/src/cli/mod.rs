@@ -29,7 +29,7 @@ mod top;
 mod values;
 pub mod warden_args;
 
-use args::{AgentArgs, Cli, Color, Common, Verb};
+use args::{AgentArgs, Cli, Color, Common, RaftVerb, Verb};
 use warden_args::{WardenArgs, WardenSide};
 
 /// Runs `homing` with these arguments, the program's name first, and says how it ended.
@@ -77,6 +77,8 @@ fn dispatch(Cli { common, verb }: Cli) -> Result<(), Failure> {
         Verb::Dev(args) => dev::dev(&common, &args),
         Verb::Events(args) => show::events(&common, &args),
         Verb::Token(verb) => wait(&common, cluster::token(&common, verb)),
+        Verb::Node(verb) => wait(&common, cluster::node(&common, verb)),
+        Verb::Raft(RaftVerb::Status(args)) => wait(&common, cluster::raft_status(&common, args.json)),
         Verb::Warden(args) => keep(&args),
         Verb::NodeInit { .. } | Verb::DevKeeper { .. } => Ok(()),
     }

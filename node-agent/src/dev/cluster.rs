@@ -21,6 +21,8 @@ use super::switch::{Switch, SwitchError};
 use super::uplink::{Uplink, UplinkError};
 use crate::api::client::Client;
 use crate::api::{Request, Response};
+use crate::cluster::membership::{self, Role};
+use crate::cluster::{State, member};
 use crate::config::{AGENT_PORT, ConfigError, NodeFile, write_json};
 use crate::members::{Member, Members};
 
@@ -159,6 +161,8 @@ pub enum ClusterError {
     Identity(#[from] IdentityError),
     #[error("cannot write the state of a node")]
     State(#[from] ConfigError),
+    #[error("cannot write what the nodes agree on")]
+    Log(#[from] member::PartError),
     #[error("cannot make the nodes' network")]
     Switch(#[from] SwitchError),
     #[error("cannot join this machine to the nodes' network")]
@@ -192,14 +196,24 @@ fn write_states(places: &Places, uplink: &Uplink, numbers: &[u8]) -> Result<(), 
     let nodes = numbers.iter().map(|&number| {
         let name = node_name(number);
         let listen = (uplink.address(number).ip, AGENT_PORT).into();
-        authority
-            .issue(&name, now)
-            .map(|identity| (identity, NodeFile { cluster: CLUSTER.into(), name, listen }))
+        authority.issue(&name, now).map(|identity| {
+            (identity, NodeFile { cluster: CLUSTER.into(), name, listen, server: number == 1 })
+        })
     });
     let nodes: Vec<(NodeIdentity, NodeFile)> = nodes.collect::<Result<_, _>>()?;
+    let role = |file: &NodeFile| if file.server { Role::Server } else { Role::Node };
+    let agreed = nodes.iter().map(|(identity, file)| {
+        let (name, addr, role) = (file.name.clone(), Some(file.listen), role(file));
+        let node = membership::Node { name, addr, role };
+        (identity.id(), node)
+    });
+    let agreed = State::founded(agreed.collect(), Vec::new());
     for (identity, node) in &nodes {
         let dirs = places.node(&node.name);
         dirs.make_state()?;
+        if node.server {
+            member::found(&dirs.cluster_log(), identity.id(), &agreed)?;
+        }
         identity.save(&dirs.identity())?;
         let mut members = Members::default();
         for (other, file) in nodes.iter().filter(|(other, _)| other.id() != identity.id()) {

@@ -39,6 +39,16 @@ impl NodeIdentity {
         Ok((JoinerKey(key), request.der().to_vec()))
     }
 
+    /// The id of the node whose certificate this is.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotANode`].
+    pub fn certified(certificate_pem: &str) -> Result<NodeId, IdentityError> {
+        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(|_| IdentityError::NotANode("no PEM"))?;
+        Ok(NodeCertificate::parse(&certificate)?.id)
+    }
+
     /// Reads what [`NodeIdentity::save`] wrote.
     ///
     /// # Errors

@@ -141,6 +141,12 @@ impl JoinToken {
         self.pin
     }
 
+    /// Which token it is; no secret.
+    #[must_use]
+    pub fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
     fn key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.id)
     }

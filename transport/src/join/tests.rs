@@ -49,7 +49,7 @@ impl Founder {
             assert_eq!(*connection.peer(), Peer::Joiner);
             let peers = vec![addr.to_string()];
             let taken = |name: &str| name == "n1";
-            answer(connection, |request| grant(request, tokens, authority, taken, peers, now)).await
+            answer(connection, async |request| grant(&request, tokens, authority, taken, peers, now)).await
         };
         let (joined, answered) = soon(async { tokio::join!(join(addr, token, name), serving) }).await;
         assert_eq!(joined.is_ok(), matches!(answered, Ok(JoinReply::Granted(_))));
@@ -226,7 +226,7 @@ async fn a_joiner_that_says_nothing_is_dropped() {
     let mut founder = Founder::new();
     let silent = dial_to_join(founder.addr(), founder.authority.pin(), &Versions::default()).await.unwrap();
     let connection = founder.joins.accept().await.unwrap();
-    let answered = soon(answer(connection, |_| panic!("nothing was asked"))).await;
+    let answered = soon(answer(connection, async |_| panic!("nothing was asked"))).await;
     assert!(matches!(answered, Err(JoinError::Silent)));
     assert!(matches!(soon(silent.closed()).await, Closed::Peer { .. }));
 }

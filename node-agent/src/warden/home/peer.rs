@@ -59,7 +59,7 @@ impl HomeWarden {
                         serve_calls(line, Outbox::new(sender), receiver, events.clone());
                     }
                     Channel::Pages => serve_fetches(Outbox::new(sender), receiver, events.clone()),
-                    Channel::Agent | Channel::Control => {}
+                    Channel::Agent | Channel::Control | Channel::Cluster => {}
                 }
             }
         });
