@@ -13,6 +13,7 @@ pub mod exit;
 #[cfg(test)]
 mod fuzz;
 pub mod gossip;
+mod hardening;
 pub mod job;
 pub mod members;
 pub mod mover;
