@@ -185,7 +185,7 @@ impl Home {
                 self.peers.insert(incarnation, Peer { heard: stage.clock(), heard_at: stage.now });
                 Seat::Guest(Incarnation(incarnation))
             }
-            ToWarden::Status | ToWarden::PeerGone { .. } => return,
+            ToWarden::Status | ToWarden::PeerGone { .. } | ToWarden::NodeGone { .. } => return,
         };
         if !std::mem::replace(&mut self.is_pulsing, true) {
             stage.after(keep_alive(stage.lease), Timer::Pulse);

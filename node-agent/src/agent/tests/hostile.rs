@@ -32,8 +32,8 @@ impl Attacked {
         identity.save(&dirs.identity()).unwrap();
         let free = UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = free.local_addr().unwrap();
-        write_json(&dirs.node_file(), &NodeFile { cluster: "lab".into(), name: "alpha".into(), listen })
-            .unwrap();
+        let node = NodeFile { cluster: "lab".into(), name: "alpha".into(), listen, server: false };
+        write_json(&dirs.node_file(), &node).unwrap();
         drop(free);
         let socket = dirs.agent_socket();
         let options = Options {

@@ -66,8 +66,7 @@ pub(super) fn snapshot_out(snapshot: &eraftpb::Snapshot) -> Snapshot {
 }
 
 pub(super) fn snapshot_in(snapshot: &Snapshot) -> eraftpb::Snapshot {
-    let mut made = eraftpb::Snapshot::default();
-    made.data = snapshot.state.clone().into();
+    let mut made = eraftpb::Snapshot { data: snapshot.state.clone().into(), ..Default::default() };
     let about = made.mut_metadata();
     (about.index, about.term) = (snapshot.index, snapshot.term);
     about.set_conf_state(conf_in(&snapshot.conf));
