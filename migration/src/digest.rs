@@ -27,7 +27,8 @@ pub struct Transfer(u64);
 impl Transfer {
     /// A batch of pages, by its own digest.
     pub fn batch(&mut self, digest: u64) {
-        self.0 = (self.0.rotate_left(11) ^ digest).wrapping_mul(ODD);
+        // What is added makes a part of zeros count, too.
+        self.0 = (self.0.rotate_left(11) ^ digest).wrapping_add(ODD).wrapping_mul(ODD);
     }
 
     /// What a process needs before more of its pages can be put in place.

@@ -257,7 +257,8 @@ async fn unruly(guest: &WardenEndpoint) -> (quinn::Connection, Connection) {
 async fn an_unknown_channel_costs_only_its_stream() {
     let guest = warden();
     let (unruly, accepted) = unruly(&guest).await;
-    for byte in [0, 5, 255] {
+    let next = Channel::ALL.iter().map(|channel| u8::from(*channel)).max().unwrap() + 1;
+    for byte in [0, next, 255] {
         let (mut sender, mut receiver) = unruly.open_bi().await.unwrap();
         sender.write_all(&[byte]).await.unwrap();
         let skipping = tokio::spawn({
