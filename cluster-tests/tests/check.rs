@@ -31,6 +31,7 @@ fn guest_programs_pass_when_left_alone(ground: Ground) {
             GuestProgram::Memhash => &["1", "2"],
             GuestProgram::Ledger => &["/home/worker/records", "20"],
             GuestProgram::Clocks => &["1"],
+            GuestProgram::Storm => &["100"],
             _ => &["3"],
         };
         let scenario = Scenario::new(Program::new(at_home).args(args));

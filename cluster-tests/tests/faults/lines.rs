@@ -51,7 +51,9 @@ pub(crate) fn a_slow_line(ground: Ground) {
             let stood = longest_silence(&memhash, order);
             println!("{rate}: {} after {:.1?}, it stood still for {:.1?}", stood.1, began.elapsed(), stood.0);
             assert!(stood.0 < STANDSTILL_MAX, "it stood still for {:?}", stood.0);
-            assert!(stood.1.contains("changes faster than the line"), "{}", stood.1);
+            // Where it rests for a moment at the right time, the line is fast enough for what is left.
+            let has_moved = stood.1.is_empty();
+            assert!(has_moved || stood.1.contains("changes faster than the line"), "{}", stood.1);
             let ledger = Ledger::start(&lab, 3000);
             if *rate != "1mbit" {
                 for to in ["n2", "home"] {
@@ -61,7 +63,7 @@ pub(crate) fn a_slow_line(ground: Ground) {
             }
             drop(slow);
             ledger.ends_well();
-            migrate(&lab, memhash.pid(), "n2");
+            migrate(&lab, memhash.pid(), if has_moved { "home" } else { "n2" });
             let text = String::from_utf8(memhash.output_so_far()).unwrap();
             assert!(!text.contains("wrong"), "{text}");
             drop(memhash);
