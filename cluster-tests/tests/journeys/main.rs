@@ -1,6 +1,7 @@
 //! Unmodified programs go home -> n2 -> n3 -> home again and again while they work, and nothing of it shows.
 //!
-//! By default each program makes a few moves, on one ground as root and on the other one as an ordinary user.
+//! By default each program makes a few moves on namespaces, as root or as an ordinary user, and every third one in
+//! containers too, as the other; `HOMING_LAB=containers` asks for all of them there.
 //! `HOMING_FULL=1` moves it on and on for as long as it works, twenty times at least, on both grounds as both users;
 //! nextest's profile `full` has the patience for it.
 #![allow(clippy::unwrap_used, reason = "a test without the built-in harness")]
@@ -11,11 +12,12 @@ mod pipelines;
 mod servers;
 mod system;
 
+use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cluster_tests::check::{Expect, Journey, Scenario, Stop, check};
-use cluster_tests::harness::Tests;
+use cluster_tests::harness::{GROUND_SWITCH, Tests};
 use cluster_tests::lab::{Ground, LabNode, Ticks, User, Work};
 use cluster_tests::support::{cluster, is_full};
 
@@ -24,10 +26,15 @@ fn main() -> ExitCode {
     let all = own::TRAVELLERS.iter().chain(system::TRAVELLERS).chain(pipelines::TRAVELLERS);
     let all = all.chain(servers::TRAVELLERS);
     let tests = all.enumerate().fold(Tests::new(), |tests, (number, traveller)| {
-        let users = [(Ground::Namespaces, User::Root), (Ground::Namespaces, User::Worker)]
-            .into_iter()
-            .chain([(Ground::Containers, User::Worker), (Ground::Containers, User::Root)]);
-        users.skip(length.of(number % 2, 0)).step_by(length.of(2, 1)).fold(tests, |tests, (ground, user)| {
+        let users = [User::Root, User::Worker];
+        // In the short form as one of them, and in containers as the other.
+        let (first, second) = (users[number % 2], users[1 - number % 2]);
+        let is_asked_for = env::var(GROUND_SWITCH).is_ok_and(|ground| ground == Ground::Containers.name());
+        let is_contained = is_asked_for || number % CONTAINED_EVERY == 0;
+        let contained = is_contained.then_some((Ground::Containers, second));
+        let few: Vec<_> = [(Ground::Namespaces, first)].into_iter().chain(contained).collect();
+        let all = GROUNDS.into_iter().flat_map(|ground| users.map(|user| (ground, user))).collect();
+        length.of(few, all).into_iter().fold(tests, |tests, (ground, user)| {
             let name = format!("{}_as_{}", traveller.name, user.name());
             tests.on_with(traveller.needs, ground, &name, move |ground| {
                 travel(traveller, Trip { ground, user, length })
@@ -119,6 +126,11 @@ fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+const GROUNDS: [Ground; 2] = [Ground::Namespaces, Ground::Containers];
+
+/// Containers take three times as long as namespaces to be made and removed, and differ in little else.
+const CONTAINED_EVERY: usize = 3;
 
 /// What a program has to do in full length, when it is left alone.
 const LONG: Duration = Duration::from_secs(20);
