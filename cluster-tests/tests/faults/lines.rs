@@ -62,8 +62,11 @@ pub(crate) fn a_slow_line(ground: Ground) {
                 }
             }
             drop(slow);
+            if has_moved {
+                migrate(&lab, memhash.pid(), "home");
+            }
             ledger.ends_well();
-            migrate(&lab, memhash.pid(), if has_moved { "home" } else { "n2" });
+            migrate(&lab, memhash.pid(), "n2");
             let text = String::from_utf8(memhash.output_so_far()).unwrap();
             assert!(!text.contains("wrong"), "{text}");
             drop(memhash);
