@@ -14,5 +14,6 @@ pub mod job;
 pub mod members;
 pub mod mover;
 pub mod proc;
+pub mod queue;
 pub mod view;
 pub mod warden;
