@@ -4,6 +4,7 @@ use ipc_home::syscall::coverage;
 use node_agent::config::{AGENT_PORT, WARDEN_PORTS};
 use node_agent::members::MEMBERS_MAX;
 use node_agent::mover::place::{FAMILIES_MAX, THREADS_MAX};
+use node_agent::queue::{ARRAY_TASKS_MAX, QUEUED_PER_UID_MAX, SPEC_BYTES_MAX};
 
 const README: &str = include_str!("../../README.md");
 
@@ -19,6 +20,9 @@ fn the_limits_are_those_of_the_code() {
         format!("| nodes of a cluster | {} |", MEMBERS_MAX + 1),
         format!("| families that a node holds for others | {FAMILIES_MAX} |"),
         format!("| threads of a family | {THREADS_MAX} |"),
+        format!("| jobs that are not over, per user | {QUEUED_PER_UID_MAX} |"),
+        format!("| tasks of an array | {ARRAY_TASKS_MAX} |"),
+        format!("| description of a job | {} KiB |", SPEC_BYTES_MAX >> 10),
         format!("| UDP ports: agent, wardens | {AGENT_PORT}, {WARDEN_PORTS} |"),
     ] {
         assert!(README.contains(&row), "README.md lacks: {row}");

@@ -10,8 +10,10 @@ use tui::model::{LoggedEvent, View};
 
 use crate::exit::Failure;
 use crate::warden::control::MoveReport;
+use jobs::{JobRequest, JobResponse};
 
 pub mod client;
+pub mod jobs;
 
 /// The version of these types. Both ends are the same binary, except while it is being replaced.
 pub const VERSION: u32 = 1;
@@ -69,6 +71,8 @@ pub enum Request {
         /// Its id.
         id: String,
     },
+    /// About submitted jobs; answered by `Job`.
+    Job(JobRequest),
 }
 
 /// Which process goes where.
@@ -158,6 +162,8 @@ pub enum Response {
     Revoked,
     /// To anything.
     Failed(Failure),
+    /// To `Job`.
+    Job(JobResponse),
 }
 
 /// What a move would do.

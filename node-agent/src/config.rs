@@ -63,6 +63,12 @@ impl Dirs {
         self.state.join("tokens.json")
     }
 
+    /// The records of submitted jobs whose home this node is.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.state.join("jobs")
+    }
+
     /// Makes the run directories: the agent's socket is for every user, the wardens' sockets for root alone.
     ///
     /// # Errors
@@ -77,7 +83,8 @@ impl Dirs {
     /// # Errors
     /// When it cannot be made.
     pub fn make_state(&self) -> Result<(), ConfigError> {
-        make_dir(&self.state, 0o700)
+        make_dir(&self.state, 0o700)?;
+        make_dir(&self.jobs(), 0o700)
     }
 }
 

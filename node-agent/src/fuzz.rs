@@ -12,12 +12,15 @@ use transport::{Epoch, KeyHash, NodeId, ProcessId};
 use tui::model::{self, EventLevel, FlowKind, LoggedEvent, NodeState, ProcessRef, ProcessState};
 
 use crate::agent::protocol::{BodySample, Hello, Machine, NodeSample, PeerRequest, PeerResponse, Report};
+use crate::api::jobs::{JobRequest, NewJob};
 use crate::api::{Greeting, MoveRequest, Reason, Request, Response, Target, WhyReport};
 use crate::config::{self, NodeFile, Ports};
 use crate::dev::keeper::protocol::{FromKeeper, ToKeeper};
 use crate::exit::{ExitCode, Failure};
+use crate::job::output::Stream;
 use crate::members::{Member, Members};
 use crate::mover::Refusal;
+use crate::queue::{Home, Owner, ResourceLimit, Spec, TaskId};
 use crate::warden::control::{
     Accept, FromWarden, MoveReport, Needs, Offer, ProcessStatus, ToWarden, WardenRole, WardenStatus,
 };
@@ -47,6 +50,17 @@ fn offer() -> Offer {
     let needs = Needs { memory_bytes: 1 << 20, processes: 1, threads: 2, uid: 1000, cpu };
     let (home_name, command) = ("alpha".into(), "sim".into());
     Offer { process: process(), home_name, command, epoch: Epoch(2), home_key: KeyHash([9; 32]), needs }
+}
+
+fn new_job() -> NewJob {
+    let spec = Spec {
+        array: "0-99%8".parse().ok(),
+        limits: vec![ResourceLimit { resource: 7, soft: Some(1024), hard: None }],
+        env: vec![(b"MODE".to_vec(), b"fast".to_vec())],
+        ..Spec::new(vec![b"sim".to_vec()], b"/tmp".to_vec(), Home::Node("alpha".into()))
+    };
+    let owner = Owner { uid: 1000, gid: 1000, groups: vec![44] };
+    NewJob { request: 7, owner, spec, after: vec!["71".into()], after_any: vec![] }
 }
 
 fn accept() -> Accept {
@@ -158,6 +172,7 @@ fn messages_of_other_agents() {
             PeerRequest::Report(Box::new(report())),
             PeerRequest::Place(Box::new(offer())),
             PeerRequest::WardenGone { process: process(), key: KeyHash([1; 32]) },
+            PeerRequest::Signal { task: TaskId { job: 71, index: 3 }, attempt: 1, signal: 15, by: 1000 },
         ];
         let refused = Refusal::CpuFlags { missing: vec!["avx512f".into()] };
         let answered = [
@@ -179,12 +194,28 @@ fn messages_of_other_agents() {
                 }
                 assert!(members.iter().count() <= crate::members::MEMBERS_MAX);
             }
-            Ok(PeerRequest::Place(_) | PeerRequest::Check(_) | PeerRequest::WardenGone { .. }) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         asked(input)
     });
     let target = target!("peers").valid(valid).length_max(MESSAGE_BYTES_MAX);
     target.run(choice([asked, messages::<PeerResponse>()]));
+}
+
+#[test]
+fn job_files_of_users() {
+    let valid = || {
+        let file = "command = [\"sim\"]\narray = \"0-9%2\"\nafter = [7, \"x\"]\n[env]\nMODE = \"fast\"\n";
+        vec![
+            ("whole".to_owned(), file.as_bytes().to_vec()),
+            ("line".to_owned(), b"command = 'a | b'".to_vec()),
+        ]
+    };
+    let read: Decoder = Box::new(|input| {
+        let text = String::from_utf8_lossy(input);
+        Outcome::of(&crate::cli::jobs::read_job_file(&text))
+    });
+    target!("job-files").valid(valid).length_max(64 << 10).run(read);
 }
 
 #[test]
@@ -197,6 +228,8 @@ fn messages_of_users_and_answers_to_them() {
             Request::Move(movement),
             Request::Why { pid: 7, node: Some("bravo".into()) },
             Request::Events { after: 1 },
+            Request::Job(JobRequest::Submit(Box::new(new_job()))),
+            Request::Job(JobRequest::Output { job: "71_3".into(), stream: Stream::Err, offset: 9 }),
             Request::TokenCreate { ttl: Duration::from_secs(60) },
             Request::TokenRevoke { id: "0a0b0c0d".into() },
         ];

@@ -7,6 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use migration::cpu::CpuNeeds;
 use migration::procfs;
 
+use crate::job::program::RESOURCES;
+use crate::queue::ResourceLimit;
+
 /// A process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -69,6 +72,25 @@ pub fn command_line(process: &Process) -> String {
 pub fn network_namespace(pid: u32) -> io::Result<u64> {
     let path = if pid == 0 { "/proc/self/ns/net".into() } else { format!("/proc/{pid}/ns/net") };
     Ok(fs::metadata(path)?.ino())
+}
+
+/// The resource limits of a process, as far as they can be read.
+#[must_use]
+pub fn limits(pid: u32) -> Vec<ResourceLimit> {
+    parse_limits(&fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default())
+}
+
+fn parse_limits(text: &str) -> Vec<ResourceLimit> {
+    let value = |word: Option<&str>| match word? {
+        "unlimited" => Some(None),
+        digits => digits.parse().ok().map(Some),
+    };
+    let named = (0..).zip(RESOURCES).filter_map(|(resource, (_, name))| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let mut words = line.split_whitespace();
+        Some(ResourceLimit { resource, soft: value(words.next())?, hard: value(words.next())? })
+    });
+    named.collect()
 }
 
 /// A number that only processes of this machine and this boot share.
@@ -180,6 +202,16 @@ mod tests {
         assert!(processes().iter().any(|process| process.pid == own.pid));
         assert_eq!(network_namespace(own.pid).unwrap(), network_namespace(0).unwrap());
         assert_eq!(process(u32::MAX), None);
+    }
+
+    #[test]
+    fn limits_are_those_of_the_kernel() {
+        let own = limits(std::process::id());
+        assert_eq!(own.len(), RESOURCES.len(), "{own:?}");
+        for (limit, (resource, name)) in own.iter().zip(RESOURCES) {
+            let known = rustix::process::getrlimit(resource);
+            assert_eq!((limit.soft, limit.hard), (known.current, known.maximum), "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod fds;
 pub mod namespaces;
 pub mod pagemap;
+pub mod peer;
 pub mod pidfd;
 pub mod procvm;
 pub mod ptrace;

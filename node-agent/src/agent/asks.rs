@@ -18,6 +18,7 @@ impl Agent {
     pub(super) fn on_asked(&mut self, caller: Caller, request: Request, reply: Reply) {
         let response = match request {
             Request::Move(request) => return self.begin_move(caller, &request, reply),
+            Request::Job(request) => return self.on_job_asked(caller, request, reply),
             Request::Why { pid, node } => match self.begin_why(caller, pid, node.as_deref()) {
                 Ok(question) => {
                     let nursery = Arc::clone(&self.nursery);

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use migration::sys::{Errno, peer};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -15,7 +18,10 @@ use transport::frame::{Reader, Writer};
 use super::AgentError;
 use super::access::Caller;
 use super::state::Event;
+use crate::api::jobs::JobRequest;
 use crate::api::{Greeting, Request, Response, VERSION};
+use crate::proc;
+use crate::queue::Owner;
 
 /// Opens the socket for every user; who may do what is decided request by request.
 ///
@@ -52,10 +58,11 @@ pub(super) async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
         let Ok(credentials) = stream.peer_cred() else { continue };
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0);
         let caller = Caller { uid: credentials.uid(), pid };
+        let Ok(owner) = owner(&stream, &credentials) else { continue };
         if let Some(seat) = guests.seat(caller.uid) {
             let events = events.clone();
             tokio::spawn(async move {
-                converse(stream, caller, events).await;
+                converse(stream, caller, owner, events).await;
                 drop(seat);
             });
         }
@@ -63,7 +70,7 @@ pub(super) async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
 }
 
 /// Talks to one client until it leaves, breaks the rules or stops reading.
-async fn converse(stream: UnixStream, caller: Caller, events: mpsc::Sender<Event>) {
+async fn converse(stream: UnixStream, caller: Caller, owner: Owner, events: mpsc::Sender<Event>) {
     let (reader, writer) = stream.into_split();
     let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
     if writer.send(&Greeting::ours(), &[]).await.is_err() {
@@ -73,7 +80,11 @@ async fn converse(stream: UnixStream, caller: Caller, events: mpsc::Sender<Event
         Ok(Ok(Some((greeting, _)))) if greeting.version == VERSION => {}
         _ => return,
     }
-    while let Ok(Some((request, _))) = reader.recv::<Request>().await {
+    while let Ok(Some((mut request, _))) = reader.recv::<Request>().await {
+        if let Request::Job(JobRequest::Submit(job)) = &mut request {
+            job.owner = owner.clone();
+            job.spec.limits = caller.pid.map(proc::limits).unwrap_or_default();
+        }
         let (reply, mut responses) = mpsc::channel(RESPONSES_MAX);
         if events.send(Event::Asked { caller, request, reply }).await.is_err() {
             return;
@@ -87,6 +98,12 @@ async fn converse(stream: UnixStream, caller: Caller, events: mpsc::Sender<Event
             }
         }
     }
+}
+
+/// As whom a client's jobs run.
+fn owner(stream: &UnixStream, credentials: &UCred) -> Result<Owner, Errno> {
+    let groups = peer::groups(stream.as_fd())?;
+    Ok(Owner { uid: credentials.uid(), gid: credentials.gid(), groups })
 }
 
 /// Counts clients by user, so that one user cannot take all descriptors.

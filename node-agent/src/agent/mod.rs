@@ -24,6 +24,7 @@ use crate::mover::place::Reserve;
 use admission::Admitter;
 use care::Care;
 use families::Families;
+use jobs::Jobs;
 use log::{About, EventLog};
 use peers::Peers;
 use protocol::{Machine, NodeSample, Report};
@@ -39,6 +40,7 @@ mod care;
 mod conversation;
 mod deaths;
 mod families;
+mod jobs;
 mod local;
 mod log;
 mod moves;
@@ -93,6 +95,7 @@ pub async fn serve(options: Options) -> Result<(), AgentError> {
     let (events, queue) = mpsc::channel(EVENTS_MAX);
     let mut agent = Agent::new(&options, &node, &identity, events.clone())?;
     tokio::spawn(local::serve(socket, events.clone()));
+    tokio::spawn(jobs::listen(agent.jobs.state.clone(), events.clone()));
     tokio::spawn(accept_peers(Arc::clone(&endpoint), events.clone()));
     tokio::spawn(admission::serve(Arc::clone(&endpoint), agent.admitter.clone(), events.clone()));
     let mut stops = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())].into_iter();
@@ -164,6 +167,7 @@ impl Agent {
             report,
             load_history: Vec::new(),
             started: Instant::now(),
+            jobs: Jobs::new(&dirs, options)?,
             me,
             dirs,
             events,
@@ -209,6 +213,9 @@ impl Agent {
             Event::WardenAnswered { socket, status } => self.on_warden_answered(&socket, status),
             Event::WardenEnded { socket, pid } => self.on_warden_ended(&socket, pid),
             Event::Move { ticket, event } => self.on_move(ticket, event),
+            Event::Agreed => self.on_agreed(),
+            Event::JobTended { task, program } => self.on_tended(task, program),
+            Event::JobPlaced { task } => self.on_placed(task),
             Event::Stop => {}
         }
     }

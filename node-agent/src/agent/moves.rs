@@ -223,7 +223,7 @@ impl Agent {
             let event = match response {
                 Ok(PeerResponse::Accepted(accept)) => mover::Event::Placed(accept),
                 Ok(PeerResponse::Refused(refusals)) => mover::Event::Checked(refusals),
-                Ok(PeerResponse::Hello(_) | PeerResponse::Noted) => {
+                Ok(_) => {
                     let reason = "it answered something else than was asked".into();
                     mover::Event::Checked(vec![Refusal::Unreachable { reason }])
                 }

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use tui::model::{Flow, LoggedEvent, MoveInProgress, Process};
 
+use crate::job::output::{Piece, Stream};
 use crate::members::Member;
 use crate::mover::Refusal;
 use crate::proc;
+use crate::queue::TaskId;
 use crate::warden::control::{Accept, Offer};
 use transport::{KeyHash, ProcessId};
 
@@ -27,6 +29,30 @@ pub enum PeerRequest {
         /// The warden.
         key: KeyHash,
     },
+    /// A piece of the output of a task whose home you are, for this user; answered by `Output`.
+    Output {
+        /// Which task.
+        task: TaskId,
+        /// Which attempt.
+        attempt: u32,
+        /// Which output.
+        stream: Stream,
+        /// From this byte on.
+        offset: u64,
+        /// The user who asks.
+        by: u32,
+    },
+    /// Send a signal to a task whose home you are, for this user; answered by `Signalled`.
+    Signal {
+        /// Which task.
+        task: TaskId,
+        /// Which attempt.
+        attempt: u32,
+        /// As in signal(7).
+        signal: i32,
+        /// The user who asks.
+        by: u32,
+    },
 }
 
 /// What the other answers.
@@ -40,6 +66,10 @@ pub enum PeerResponse {
     Accepted(Accept),
     /// To `Check` and `Place`: why not.
     Refused(Vec<Refusal>),
+    /// To `Output`: the bytes and what the disk did not take, or why not.
+    Output(Result<(Piece, u64), String>),
+    /// To `Signal`: done, or why not.
+    Signalled(Result<(), String>),
 }
 
 /// An agent introduces itself.

@@ -30,6 +30,7 @@ impl Agent {
     pub(super) fn on_second(&mut self) {
         self.care.forget_ended();
         self.ask_wardens();
+        self.tend_jobs(true);
         let report = self.look();
         remember(&mut self.load_history, report.sample.cpu_percent);
         self.report = report;
@@ -196,6 +197,12 @@ impl Agent {
                     return;
                 }
                 PeerResponse::Refused(refusals)
+            }
+            PeerRequest::Output { task, attempt, stream, offset, by } => {
+                return self.on_peer_output((task, attempt), (stream, offset), by, reply);
+            }
+            PeerRequest::Signal { task, attempt, signal, by } => {
+                PeerResponse::Signalled(self.signal_here(task, attempt, signal, by))
             }
         };
         // The peer may be gone; then nobody waits for the answer.

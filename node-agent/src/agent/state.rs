@@ -14,6 +14,7 @@ use super::access::Caller;
 use super::admission::Admitter;
 use super::care::Care;
 use super::families::Families;
+use super::jobs::Jobs;
 use super::log::EventLog;
 use super::moves::Moving;
 use super::peers::{DialError, Peers};
@@ -22,9 +23,11 @@ use super::sample::Sampler;
 use super::wardens::{Nursery, WardenError};
 use crate::api::{Request, Response};
 use crate::config::Dirs;
+use crate::job::record::Started;
 use crate::members::Member;
 use crate::mover;
 use crate::mover::place::Reserve;
+use crate::queue::TaskId;
 use crate::warden::control::WardenStatus;
 
 /// All that can happen to an agent.
@@ -54,6 +57,12 @@ pub(super) enum Event {
     WardenEnded { socket: PathBuf, pid: u32 },
     /// Something happened to a move.
     Move { ticket: u64, event: mover::Event },
+    /// The cluster has agreed on something.
+    Agreed,
+    /// A task of this node was looked at, and this process is its program.
+    JobTended { task: TaskId, program: Option<Started> },
+    /// A home was proposed for a task.
+    JobPlaced { task: TaskId },
     /// The agent is told to stop.
     Stop,
 }
@@ -81,6 +90,7 @@ pub struct Agent {
     pub(super) report: Report,
     pub(super) load_history: Vec<f32>,
     pub(super) started: Instant,
+    pub(super) jobs: Jobs,
     /// For the tasks that wait for something outside; they report back as events.
     pub(super) events: mpsc::Sender<Event>,
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::jobs::args::{AttachArgs, JobsArgs, KillArgs, LogsArgs, SomeJobs, SubmitArgs, WaitArgs};
 use super::values;
 use super::warden_args::WardenArgs;
 use crate::config::{self, Dirs, Ports};
 use crate::dev::keeper::DEV_KEEPER_VERB;
 use crate::dev::spec::NODE_INIT_VERB;
+use crate::job::parent::{PARENT_VERB, PROGRAM_VERB};
 
 /// Moves running programs between machines; whoever talks to them notices nothing.
 #[derive(Debug, Parser)]
@@ -98,6 +100,24 @@ pub enum Verb {
     Move(MoveArgs),
     /// Tell where a process can move, and what stands against it
     Why(WhyArgs),
+    /// Queue a program, an array of tasks or a file of command lines; prints the job's number
+    Submit(Box<SubmitArgs>),
+    /// List submitted jobs, with what they wait for
+    Jobs(JobsArgs),
+    /// Print what a job has written
+    Logs(LogsArgs),
+    /// Print what a job writes from now on, and pass Ctrl-C on to it
+    Attach(AttachArgs),
+    /// Wait until jobs are over; ends with the status of the first that failed
+    Wait(WaitArgs),
+    /// Send a signal to what runs of a job
+    Kill(KillArgs),
+    /// Let nothing more of a job start
+    Hold(SomeJobs),
+    /// Let a held job start
+    Resume(SomeJobs),
+    /// End jobs: what waits never starts, what runs is told to end
+    Cancel(SomeJobs),
     /// Check what this machine needs, each failing check with its fix
     Doctor(ReadArgs),
     /// Watch nodes, processes and flows in the terminal
@@ -112,6 +132,18 @@ pub enum Verb {
     /// Keep one family at one node; started by an agent
     #[command(hide = true)]
     Warden(WardenArgs),
+    /// Watch over one attempt of a job; started by an agent
+    #[command(hide = true, name = PARENT_VERB)]
+    JobParent {
+        /// Its record
+        record: PathBuf,
+    },
+    /// Become the program of a job; started by its parent
+    #[command(hide = true, name = PROGRAM_VERB)]
+    JobProgram {
+        /// Its record
+        record: PathBuf,
+    },
     /// Hold the nodes of `dev`; started by it
     #[command(hide = true, name = DEV_KEEPER_VERB)]
     DevKeeper {

@@ -22,6 +22,7 @@ pub mod args;
 mod cluster;
 mod dev;
 mod doctor;
+pub mod jobs;
 mod movement;
 mod show;
 mod table;
@@ -42,6 +43,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     // These tell their starter what goes wrong; standard error is the starter's own.
     match &cli.verb {
         Verb::NodeInit { spec } => return crate::dev::init::main(spec).into(),
+        Verb::JobProgram { record } => return job::program::main(record).into(),
         Verb::DevKeeper { nodes } => {
             return crate::dev::keeper::main(&dev::places(&cli.common), *nodes).into();
         }
@@ -72,13 +74,28 @@ fn dispatch(Cli { common, verb }: Cli) -> Result<(), Failure> {
         Verb::Nodes(args) => wait(&common, show::nodes(&common, args.json)),
         Verb::Move(args) => wait(&common, movement::migrate(&common, &args)),
         Verb::Why(args) => wait(&common, movement::why(&common, &args)),
+        Verb::Submit(args) => wait(&common, jobs::submit(&common, *args)),
+        Verb::Jobs(args) => jobs::jobs(&common, &args),
+        Verb::Logs(args) => wait(&common, jobs::logs(&common, args)),
+        Verb::Attach(args) => wait(&common, leave(jobs::attach(&common, args))),
+        Verb::Wait(args) => wait(&common, leave(jobs::wait(&common, args))),
+        Verb::Kill(args) => wait(&common, jobs::kill(&common, args)),
+        Verb::Hold(args) => wait(&common, jobs::hold(&common, args)),
+        Verb::Resume(args) => wait(&common, jobs::resume(&common, args)),
+        Verb::Cancel(args) => wait(&common, jobs::cancel(&common, args)),
+        Verb::JobParent { record } => {
+            start_logging(false, true);
+            rustix::process::setsid()
+                .map_err(|error| Failure::new(ExitCode::Failed, "cannot begin a session", error))?;
+            job::parent::main(&record)
+        }
         Verb::Doctor(args) => doctor::doctor(&common, args.json),
         Verb::Top => top::top(&common),
         Verb::Dev(args) => dev::dev(&common, &args),
         Verb::Events(args) => show::events(&common, &args),
         Verb::Token(verb) => wait(&common, cluster::token(&common, verb)),
         Verb::Warden(args) => keep(&args),
-        Verb::NodeInit { .. } | Verb::DevKeeper { .. } => Ok(()),
+        Verb::NodeInit { .. } | Verb::DevKeeper { .. } | Verb::JobProgram { .. } => Ok(()),
     }
 }
 
@@ -127,6 +144,14 @@ fn wait(common: &Common, verb: impl Future<Output = Result<(), Failure>>) -> Res
             Err(failure.next("it goes on; see homing ps"))
         })
     })?
+}
+
+/// Ends with a job's status, which no code of ours stands for.
+async fn leave(status: impl Future<Output = Result<u8, Failure>>) -> Result<(), Failure> {
+    match status.await? {
+        0 => Ok(()),
+        status => process::exit(status.into()),
+    }
 }
 
 /// Repeats a verb, until `--timeout` if there is one.

@@ -13,6 +13,7 @@
 pub mod alone;
 pub mod drain;
 pub mod handle;
+pub mod kept;
 pub mod membership;
 pub mod request;
 pub mod state;

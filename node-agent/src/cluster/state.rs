@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::drain::{self, Drains};
 use super::membership::{self, Membership};
 use super::request::{Proposal, Recent, Request, Seen};
+use crate::queue::{self, Queue};
 
 /// Everything that is agreed: the result of the first [`State::applied`] entries of the log, the same at every node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +15,8 @@ pub struct State {
     pub membership: Membership,
     /// Who is to be emptied.
     pub drains: Drains,
-    // The job records have their room here: `pub queue: Queue`, with `Command::Queue`, `Reply::Queue`, `Refused::Queue`.
+    /// What is submitted.
+    pub queue: Queue,
     applied: u64,
     recent: Recent,
 }
@@ -26,6 +28,8 @@ pub enum Command {
     Membership(membership::Command),
     /// Who is to be emptied.
     Drain(drain::Command),
+    /// What is submitted.
+    Queue(queue::Command),
 }
 
 /// What a command gave. It is remembered for a while, and so small.
@@ -33,6 +37,8 @@ pub enum Command {
 pub enum Reply {
     /// It was done, and there is nothing to tell.
     Done,
+    /// It is about jobs.
+    Queue(queue::Reply),
 }
 
 /// Why a command changed nothing.
@@ -41,6 +47,9 @@ pub enum Refused {
     /// It is about members.
     #[error(transparent)]
     Membership(membership::Refused),
+    /// It is about jobs.
+    #[error(transparent)]
+    Queue(queue::Refused),
     /// The command reached the log so late that nobody can tell whether an earlier copy of it was applied.
     #[error("it was repeated too late to tell whether it was done")]
     Late,
@@ -94,13 +103,18 @@ impl State {
                     _ => None,
                 };
                 self.membership.apply(command).map_err(Refused::Membership)?;
-                removed.into_iter().for_each(|id| self.drains.forget(id));
+                if let Some(id) = removed {
+                    self.drains.forget(id);
+                    let gone = queue::Command::NodeGone { node: id, at_unix_ms: 0 };
+                    self.queue.apply(gone).map_err(Refused::Queue)?;
+                }
                 Ok(Reply::Done)
             }
             Command::Drain(command) => {
                 self.drains.apply(command);
                 Ok(Reply::Done)
             }
+            Command::Queue(command) => self.queue.apply(command).map(Reply::Queue).map_err(Refused::Queue),
         }
     }
 }

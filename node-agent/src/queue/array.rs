@@ -120,8 +120,20 @@ mod tests {
             assert_eq!(indices.len(), count as usize);
             assert!(indices.iter().all(|index| array.contains(*index)), "{text}: {indices:?}");
         }
-        let bad =
-            ["", "7", "9-0", "0-", "-1-4", "0-9%0", "0-9:0", "0-100000", "1,3", "0-9%", "0-4294967296", "+0-9"];
+        let bad = [
+            "",
+            "7",
+            "9-0",
+            "0-",
+            "-1-4",
+            "0-9%0",
+            "0-9:0",
+            "0-100000",
+            "1,3",
+            "0-9%",
+            "0-4294967296",
+            "+0-9",
+        ];
         for bad in bad {
             assert!(bad.parse::<Array>().is_err(), "{bad}");
         }

@@ -35,6 +35,7 @@ mod tests;
 pub use array::{ARRAY_TASKS_MAX, Array};
 pub use command::{Command, Refused, Reply, Submission};
 pub use job::{CANCELLED_CODE, End, Job, Owner, State, TIME_LIMIT_CODE, Task, TaskId};
+pub(crate) use spec::check_name;
 pub use spec::{After, Bytes, Home, ProgramSpec, ResourceLimit, Spec};
 
 /// All jobs that the cluster knows.
@@ -170,15 +171,22 @@ impl Queue {
 
     /// A node will not come back: what it ran is lost.
     fn node_gone(&mut self, node: NodeId, at_unix_ms: u64) -> Reply {
-        let there: Vec<(TaskId, u32)> = self
+        let there: Vec<(TaskId, u32, u64)> = self
             .active()
-            .filter(|(_, _, task)| task.state.node() == Some(node))
-            .map(|(id, _, task)| (id, task.attempt))
+            .filter_map(|(id, _, task)| match task.state {
+                State::Starting { node: home, at_unix_ms }
+                | State::Running { node: home, at_unix_ms, .. }
+                    if home == node =>
+                {
+                    Some((id, task.attempt, at_unix_ms))
+                }
+                _ => None,
+            })
             .collect();
-        for (task, attempt) in there {
+        for (task, attempt, since_unix_ms) in there {
             let end = End::Lost { reason: "its home node has left the cluster".into() };
             // It is active, at this node, in this attempt.
-            let _ = self.ended(task, (attempt, node), end, at_unix_ms);
+            let _ = self.ended(task, (attempt, node), end, at_unix_ms.max(since_unix_ms));
         }
         Reply::Done
     }

@@ -201,7 +201,7 @@ impl Spec {
 }
 
 /// A name must not look like a job's number.
-fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+');
     if name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.len() <= NAME_BYTES_MAX

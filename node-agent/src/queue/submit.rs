@@ -99,7 +99,9 @@ impl Queue {
             if let Some(user) = self.users.get_mut(&uid) {
                 user.live -= 1;
                 user.over.insert((at_unix_ms, id));
-                name.iter().for_each(|name| drop(user.names.remove(name)));
+                if let Some(name) = &name {
+                    user.names.remove(name);
+                }
             }
             for waiting in self.waiting_for.remove(&id).unwrap_or_default() {
                 let Some(dependent) = self.job_mut(waiting) else { continue };

@@ -159,7 +159,10 @@ fn only_its_owner_and_root_touch_a_job() {
         let resumed = queue.apply(Command::Resume { job, by });
         assert_eq!(resumed.is_ok(), by != 7, "{resumed:?}");
     }
-    assert_eq!(queue.apply(Command::Cancel { job, index: None, by: 7, at_unix_ms: 4 }), Err(Refused::NotYours { job }));
+    assert_eq!(
+        queue.apply(Command::Cancel { job, index: None, by: 7, at_unix_ms: 4 }),
+        Err(Refused::NotYours { job })
+    );
     place(&mut queue, job, 0, 0).unwrap();
     assert_eq!(queue.apply(Command::Hold { job, by: ANA }), Err(Refused::NothingWaits { job }));
 }
@@ -226,7 +229,9 @@ fn what_is_over_is_forgotten_when_there_is_too_much_of_it() {
     for number in 0..OVER_PER_UID_MAX + 10 {
         let mut new = submission(number as u128, spec());
         new.at_unix_ms = number as u64 * OVER_KEPT_MIN_MS;
-        let Ok(Reply::Submitted { job }) = queue.apply(Command::Submit(Box::new(new))) else { panic!("refused") };
+        let Ok(Reply::Submitted { job }) = queue.apply(Command::Submit(Box::new(new))) else {
+            panic!("refused")
+        };
         cancel(&mut queue, job, None).unwrap();
     }
     assert_eq!(queue.jobs().count(), OVER_PER_UID_MAX);
@@ -346,7 +351,8 @@ fn check(queue: &Queue) {
             assert!(queue.waiting_for[after].contains(&job.id));
         }
         if let Some(name) = &job.spec.name {
-            let same = |other: &&Job| other.spec.name.as_ref() == Some(name) && other.owner.uid == job.owner.uid;
+            let same =
+                |other: &&Job| other.spec.name.as_ref() == Some(name) && other.owner.uid == job.owner.uid;
             assert!(queue.live().filter(same).count() <= 1);
         }
     }
