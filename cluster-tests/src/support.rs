@@ -28,6 +28,55 @@ pub fn on_grounds(tests: Tests, needs: &[&str], name: &str, run: fn(Ground)) -> 
     if is_full() { tests.on_with(needs, Ground::Containers, name, run) } else { tests }
 }
 
+/// Numbers that nobody can foresee, the same for the same seed.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// With the seed that `HOMING_SEED` says, or another one each time; it is printed.
+    #[must_use]
+    pub fn new() -> Chance {
+        let seed =
+            env::var(SEED).map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().unwrap());
+        println!("{SEED}={seed}");
+        Chance(seed)
+    }
+
+    /// Another one for somebody else.
+    #[must_use]
+    pub fn split(&mut self) -> Chance {
+        Chance(self.next())
+    }
+
+    /// From 0 to 1.
+    #[allow(clippy::cast_precision_loss, reason = "no more than 53 bits")]
+    pub fn part(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// From 0 to one less than this.
+    ///
+    /// # Panics
+    /// If there is no such number.
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() >> 32).unwrap() % limit
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl Default for Chance {
+    fn default() -> Chance {
+        Chance::new()
+    }
+}
+
 /// A cluster of `count` nodes.
 #[must_use]
 pub fn cluster(ground: Ground, count: u8) -> Lab {
@@ -97,4 +146,7 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Environment variable that repeats what a run did by chance.
+const SEED: &str = "HOMING_SEED";
+
 const FULL_SWITCH: &str = "HOMING_FULL";

@@ -4,6 +4,8 @@
 //! machine's memory, the packing, the code that cuts memory into batches. XXH3 finds accidents, which is what there is
 //! to find (14 GiB/s measured; it adds less than a tenth to what lz4 takes).
 
+use serde::Serialize;
+use transport::wire::{self, WireError};
 use twox_hash::XxHash3_64;
 
 use crate::pages::Run;
@@ -15,6 +17,41 @@ pub fn batch(pid: u32, runs: &[Run], data: &[u8]) -> u64 {
         place.rotate_left(11).wrapping_mul(ODD) ^ run.start ^ u64::from(run.pages)
     });
     XxHash3_64::oneshot_with_seed(place, data)
+}
+
+/// What one transfer has brought so far, in its order: both ends come to the same, or something was lost, doubled or changed
+/// between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfer(u64);
+
+impl Transfer {
+    /// A batch of pages, by its own digest.
+    pub fn batch(&mut self, digest: u64) {
+        self.0 = (self.0.rotate_left(11) ^ digest).wrapping_mul(ODD);
+    }
+
+    /// What a process needs before more of its pages can be put in place.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn mappings<T: Serialize>(&mut self, pid: u32, mappings: &T) -> Result<(), WireError> {
+        self.batch(encoded(pid.into(), mappings)?);
+        Ok(())
+    }
+
+    /// The digest of all that with what is not memory: equal digests, equal programs.
+    ///
+    /// # Errors
+    /// When that cannot be encoded.
+    pub fn with<T: Serialize>(self, image: &T) -> Result<u64, WireError> {
+        encoded(self.0, image)
+    }
+}
+
+fn encoded<T: Serialize>(seed: u64, message: &T) -> Result<u64, WireError> {
+    let mut bytes = Vec::new();
+    wire::encode(message, &mut bytes)?;
+    Ok(XxHash3_64::oneshot_with_seed(seed, &bytes))
 }
 
 /// Spreads the bits of an address (2^64 divided by the golden ratio).
@@ -36,6 +73,23 @@ mod tests {
             assert_ne!(batch(7, &runs, &data), whole, "bit {bit}");
             data[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    #[test]
+    fn a_transfer_is_another_one_without_a_part_of_it_or_in_another_order() {
+        let sum = |parts: &[u64]| {
+            let mut sum = Transfer::default();
+            parts.iter().for_each(|part| sum.batch(*part));
+            sum
+        };
+        let whole = sum(&[1, 2, 3]);
+        assert_eq!(sum(&[1, 2, 3]), whole);
+        for other in [&[1, 2][..], &[2, 3], &[1, 3], &[1, 3, 2], &[1, 2, 3, 3], &[0, 1, 2, 3]] {
+            assert_ne!(sum(other), whole, "{other:?}");
+        }
+        assert_eq!(whole.with(&7_u32).unwrap(), whole.with(&7_u32).unwrap());
+        assert_ne!(whole.with(&7_u32).unwrap(), whole.with(&8_u32).unwrap());
+        assert_ne!(whole.with(&7_u32).unwrap(), sum(&[1, 2]).with(&7_u32).unwrap());
     }
 
     #[test]

@@ -120,6 +120,14 @@ impl Measured {
         Ok((report, Gaps::of(&self.output().as_bytes()[before..])))
     }
 
+    /// How long it does not run while this is done, and in the moment afterwards.
+    pub(crate) fn gaps_while(&self, work: impl FnOnce() -> Result<()>) -> Result<Gaps> {
+        let before = self.output().len();
+        work()?;
+        std::thread::sleep(AFTERMATH);
+        Ok(Gaps::of(&self.output().as_bytes()[before..]))
+    }
+
     /// How long it does not run while nothing is done to it.
     pub(crate) fn undisturbed(&self) -> Gaps {
         let before = self.output().len();

@@ -2,12 +2,13 @@
 //!
 //! `cargo bench -p cluster-tests` as root measures everything in less than a quarter of an hour, `-- --quick` a part of it in
 //! about a minute. `-- --json` prints the same as one JSON object. Other words name the sections to run:
-//! `computing`, `calls`, `freezes`, `bulk`, `programs`.
+//! `computing`, `calls`, `freezes`, `bulk`, `programs`, `failures`.
 #![allow(clippy::cast_precision_loss, reason = "nothing here comes near 2^52")]
 
 mod bulk;
 mod calls;
 mod computing;
+mod failures;
 mod freezes;
 mod ground;
 mod peers;
@@ -91,10 +92,11 @@ fn load() -> String {
 
 type Measure = fn(&Bench) -> Result<Section>;
 
-const SECTIONS: [(&str, Measure); 5] = [
+const SECTIONS: [(&str, Measure); 6] = [
     ("computing", computing::section),
     ("calls", calls::section),
     ("freezes", freezes::section),
     ("bulk", bulk::section),
     ("programs", programs::section),
+    ("failures", failures::section),
 ];

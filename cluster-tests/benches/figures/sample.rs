@@ -38,6 +38,14 @@ impl Sample {
         }
     }
 
+    /// The value that this part of all do not exceed; NaN of none.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of their number")]
+    pub(crate) fn upper(&self, part: f64) -> f64 {
+        let sorted = self.sorted();
+        let rank = (sorted.len() as f64 * part).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     /// Smallest and largest value.
     pub(crate) fn range(&self) -> (f64, f64) {
         let sorted = self.sorted();

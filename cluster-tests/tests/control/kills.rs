@@ -1,11 +1,10 @@
 //! Something is killed at any instant of a move before home's record makes it final: nothing has happened.
 
-use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Finished, Ground, Lab, LabNode, Program, User, homing, kill, resume, suspend};
-use cluster_tests::support::{PATIENCE, cluster, is_full, migrate, nobody_is_away, place, wait_for};
+use cluster_tests::support::{Chance, PATIENCE, cluster, migrate, nobody_is_away, place, times, wait_for};
 
 use crate::work::Worker;
 
@@ -40,17 +39,24 @@ const ATTACKS: &[Attack] = &[
 ];
 
 pub(crate) fn a_kill_before_commit_harms_nothing() {
+    attack(ATTACKS, times(1, 10) * ATTACKS.len());
+}
+
+/// Until the commit a home warden can be spared at any instant: the program heals itself.
+pub(crate) fn a_home_warden_killed_before_commit_harms_nothing() {
+    let leave = Attack { from: "home", to: "n2", victim: Victim::HomeWarden };
+    attack(&[leave], times(5, 200));
+}
+
+fn attack(attacks: &[Attack], times: usize) {
     let lab = cluster(Ground::Namespaces, 3);
     let worker = Worker::start(lab.node(1), "kills", User::Worker);
-    let seed = env::var(SEED).map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().unwrap());
-    println!("{SEED}={seed}");
-    let mut chance = Chance(seed);
+    let mut chance = Chance::new();
     let lengths = Lengths::measure(&lab, &worker);
-    let rounds = if is_full() { 10 } else { 1 };
-    for attack in ATTACKS.iter().cycle().take(rounds * ATTACKS.len()) {
+    for attack in attacks.iter().cycle().take(times) {
         let struck = (0..TRIES_MAX).any(|_| {
             go(&lab, &worker, attack.from);
-            strike(&lab, &worker, *attack, lengths.of(*attack).mul_f64(chance.next()))
+            strike(&lab, &worker, *attack, lengths.of(*attack).mul_f64(chance.part()))
         });
         assert!(struck, "{attack:?}: {TRIES_MAX} times it was too late");
         worker.wait_for_more();
@@ -168,20 +174,6 @@ impl Lengths {
 fn said(finished: &Finished) -> String {
     String::from_utf8_lossy(&finished.errors).trim().to_owned()
 }
-
-/// Numbers from 0 to 1, the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    #[allow(clippy::cast_precision_loss, reason = "no more than 32 bits")]
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as f64 / f64::from(u32::MAX)
-    }
-}
-
-/// Environment variable that repeats the instants of a run.
-const SEED: &str = "HOMING_SEED";
 
 /// How often an instant may be one at which the victim is not there yet, or the move is done.
 const TRIES_MAX: usize = 20;

@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         .on_namespaces("garbage_on_the_ports_harms_nobody", garbage::garbage_on_the_ports_harms_nobody)
         .on_namespaces("a_kill_before_commit_harms_nothing", kills::a_kill_before_commit_harms_nothing)
         .on_namespaces(
+            "a_home_warden_killed_before_commit_harms_nothing",
+            kills::a_home_warden_killed_before_commit_harms_nothing,
+        )
+        .on_namespaces(
             "a_warden_that_dies_in_any_window_harms_nothing",
             windows::a_warden_that_dies_in_any_window_harms_nothing,
         )

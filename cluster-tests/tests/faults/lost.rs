@@ -4,19 +4,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster_tests::lab::{Ground, Lab, Program, Running, User, kill, programs};
-use cluster_tests::support::{PATIENCE, cluster, migrate, nobody_is_away, times, wait_for};
+use cluster_tests::support::{Chance, PATIENCE, cluster, migrate, nobody_is_away, times, wait_for};
 
 use super::case::Ledger;
 
 /// The body dies with its warden before it can see a page or an answer that is not its own.
 pub(crate) fn a_guest_warden(ground: Ground) {
     let lab = cluster(ground, 3);
-    let mut chance = Chance(u64::from(std::process::id()));
-    println!("seed {}", chance.0);
+    let mut chance = Chance::new();
     for round in 0..times(6, 200) {
         let running = if round % 2 == 0 { memhash(&lab) } else { caller(&lab) };
         migrate(&lab, running.pid(), "n2");
-        thread::sleep(chance.below(LONGEST_WAIT));
+        thread::sleep(LONGEST_WAIT.mul_f64(chance.part()));
         let killed = Instant::now();
         let wardens = lab.node(2).guest_wardens();
         // The family's init is killed by the end of its parent.
@@ -83,16 +82,6 @@ while True:
     assert os.pread(os.open("/dev/zero", os.O_RDONLY), 64, 0) == bytes(64)
     os.close(3)
 "#;
-
-/// Numbers that nobody can foresee, from a seed that is printed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: Duration) -> Duration {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        limit.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
-    }
-}
 
 /// Exit code of a job whose body is gone.
 const JOB_LOST: i32 = 75;

@@ -11,7 +11,9 @@ mod killed;
 mod lost;
 mod network;
 mod orders;
+mod storm;
 mod strike;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         ("fault_f16_an_agent_stands_still", alone::an_agent_that_stands_still),
         ("fault_f43_memory_damaged_on_its_way", damage::memory_damaged_on_its_way),
         ("fault_f49_orders_that_cross", orders::orders_that_cross),
+        ("storm_of_moves_and_deaths", storm::programs_and_agents),
+        ("upgrade_node_by_node", upgrade::node_by_node),
     ]
     .into_iter()
     .fold(tests, |tests, (name, run)| on_grounds(tests, &[], name, run));

@@ -76,8 +76,6 @@ pub enum Reason {
 pub enum Verdict {
     /// It counts.
     Execute,
-    /// It is of an epoch of its own seat that is over: the seat asks again in the present one.
-    Drop,
     /// It comes from a body that does not count any more.
     Fence,
 }
@@ -189,17 +187,18 @@ impl Residence {
     }
 
     /// A call has come. The first one of an epoch tells as much as `Runs`: the actions come before its execution.
+    ///
+    /// A seat is one life of one warden, so whoever calls from the seat that counts is the body that counts, also in a
+    /// call that it made before it was asked to leave in vain, in an earlier epoch. No seat knows a later one.
     pub fn called(&mut self, seat: Seat, epoch: Epoch) -> (Verdict, Vec<Action>) {
-        if seat != self.seat || self.phase == Phase::Lost {
+        if seat != self.seat || epoch > self.epoch || self.phase == Phase::Lost {
             return (Verdict::Fence, Vec::new());
         }
-        if epoch != self.epoch {
-            return (Verdict::Drop, Vec::new());
-        }
-        let began = matches!(
+        let is_unsettled = matches!(
             self.phase,
             Phase::Resuming { .. } | Phase::Moving(Move { step: Step::Starting { .. }, .. })
         );
+        let began = is_unsettled && epoch == self.epoch;
         let actions = if began { self.step(Event::Heard(seat, Answer::Runs(epoch))) } else { Vec::new() };
         (Verdict::Execute, actions)
     }

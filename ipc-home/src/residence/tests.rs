@@ -88,8 +88,9 @@ fn what_was_asked_to_stop_goes_on_in_a_new_epoch() {
     let actions = residence.step(Event::TimeUp);
     let go_on = Ask::GoOn { former: Epoch(1), epoch: Epoch(3) };
     assert_eq!(actions, [Action::Tell(B, go_on), Action::Tell(C, Ask::Discard(Epoch(2)))]);
-    // A call that was made before the stop is neither executed nor the end of its body.
-    assert_eq!(residence.called(B, Epoch(1)).0, Verdict::Drop);
+    // A call that was made before the stop is its body's, and does not tell whether that goes on.
+    assert_eq!(residence.called(B, Epoch(1)), (Verdict::Execute, Vec::new()));
+    assert_eq!(residence.called(B, Epoch(4)).0, Verdict::Fence);
     let late = Reason::Late(Ask::Stop(Epoch(1)));
     assert_eq!(residence.step(Event::Heard(B, Answer::Runs(Epoch(3)))), [Action::NotMoved(late)]);
     assert_eq!(residence.called(B, Epoch(3)).0, Verdict::Execute);

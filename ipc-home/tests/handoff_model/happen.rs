@@ -219,7 +219,6 @@ impl World {
             self.act(actions);
         }
         match self.weakening.map_or(verdict, |weakening| weakening.misjudged(verdict)) {
-            Verdict::Drop => return Ok(()),
             Verdict::Fence => {
                 self.send(Packet::Fenced(from, epoch));
                 return Ok(());

@@ -77,6 +77,18 @@ impl Keeper {
         }
     }
 
+    /// The epoch of what is here; `None` before there is room for anything, and after its end.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.state.epoch()
+    }
+
+    /// Whether the family has run here, or does.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        matches!(self.state, State::Runs(_) | State::Stopped(_) | State::Taken(..))
+    }
+
     /// One event; what to do about it, in this order.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         match event {

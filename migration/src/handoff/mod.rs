@@ -27,7 +27,7 @@
 //! Home itself is a seat: what it asks of itself are its own hands' deeds.
 //!
 //! The wardens' messages carry the image as well. What the home warden does is what its residence says
-//! (`ipc_home::residence`); the guest warden takes the same steps as the [`Keeper`] here, which is to drive it.
+//! (`ipc_home::residence`), and what the guest warden does is what its [`Keeper`] says.
 
 mod keeper;
 
@@ -97,4 +97,23 @@ pub enum Answer {
     Runs(Epoch),
     /// It cannot be done; what was asked before still holds.
     Failed(Ask),
+}
+
+impl Ask {
+    /// Whether this is an answer to it, good or bad.
+    #[must_use]
+    pub fn is_answered_by(self, answer: Answer) -> bool {
+        match (self, answer) {
+            (Ask::Prepare(asked), Answer::Prepared(epoch))
+            | (Ask::Copy(asked), Answer::Copied(epoch))
+            | (Ask::Stop(asked), Answer::Stopped(epoch))
+            | (Ask::Take(asked), Answer::Taken(epoch, _))
+            | (Ask::Start(asked) | Ask::GoOn { epoch: asked, .. }, Answer::Runs(epoch)) => asked == epoch,
+            (Ask::Accept(asked, expected), Answer::Accepted(epoch, digest)) => {
+                (asked, expected) == (epoch, digest)
+            }
+            (asked, Answer::Failed(ask)) => asked == ask,
+            _ => false,
+        }
+    }
 }

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use fuzzing::{choice, target};
 use migration::foothold::Foothold;
+use migration::handoff::{Ask, Digest};
 use migration::image::{FamilyImage, Layout, ProcessImage, ThreadImage};
 use migration::pages::Run;
 use transport::wire::MESSAGE_BYTES_MAX;
 use transport::{Epoch, KeyHash};
 
 use super::bulk::Sent;
-use super::handoff::{Clocks, Fetch, Fetched, Placed, ToGuest, ToHome};
+use super::handoff::{Clocks, ToGuest, ToHome};
+use super::memory::{Fetch, Fetched, Placed};
 use crate::fuzz::{all, messages};
 
 fn family() -> FamilyImage {
@@ -26,31 +28,26 @@ fn messages_about_moves() {
     let valid = || {
         let foothold = Foothold::find(&Layout::default()).unwrap();
         let lease = Duration::from_secs(120);
+        let (epoch, digest) = (Epoch(2), Digest(7));
         let pages = ([10, 0, 0, 2], 7750).into();
         let sent = Sent { raw_bytes: 3, wire_bytes: 2, rounds: 1 };
         let to_guest = [
-            ToGuest::Prepare {
-                epoch: Epoch(2),
-                foothold,
-                transfer: 1,
-                pages_from: Some(KeyHash([1; 32])),
-                lease,
-            },
-            ToGuest::Context { family: family(), transfer: 1 },
-            ToGuest::Copy { pages, key: KeyHash([1; 32]), transfer: 2, rounds: true },
-            ToGuest::Freeze { attempt: 1, to_home: true },
-            ToGuest::NewProgram { image: Box::new(family().processes.remove(0)), transfer: 3 },
+            ToGuest::Prepare { epoch, foothold, transfer: 1, pages_from: Some(KeyHash([1; 32])), lease },
+            ToGuest::Context { epoch, digest, family: family(), transfer: 1 },
+            ToGuest::Copy { epoch, pages, key: KeyHash([1; 32]), transfer: 2, rounds: true },
+            ToGuest::Freeze { epoch, to_home: true },
+            ToGuest::Thaw { former: Epoch(1), epoch },
+            ToGuest::NewProgram { image: Box::new(family().processes.remove(0)), transfer: 3, digest },
             ToGuest::End(77),
             ToGuest::Clocks { question: 1, clocks: Clocks { monotonic_ns: -1, boottime_ns: 5 } },
         ];
         let to_home = [
-            ToHome::Prepared { pages },
-            ToHome::Copied { transfer: 1, sent: Ok(sent) },
-            ToHome::Copied { transfer: 1, sent: Err("no".into()) },
-            ToHome::Captured { attempt: 1, family: family(), sent },
+            ToHome::Prepared { epoch, pages },
+            ToHome::Copied { epoch, transfer: 1, sent },
+            ToHome::Captured { epoch, digest, family: family(), sent },
             ToHome::ProgramFailed(77, "no".into()),
             ToHome::Refused(vec![("shmget".into(), 3)]),
-            ToHome::Failed { attempt: 1, reason: "no".into() },
+            ToHome::Failed { ask: Ask::Accept(epoch, digest), reason: "no".into() },
         ];
         let pages = Run { start: 0x5555_0000_0000, pages: 16 };
         let placed = Placed { number: 1, failure: Some("no".into()), damaged: vec![(77, vec![pages])] };

@@ -1,8 +1,8 @@
-//! What home warden and guest warden say to each other about moves, on the control stream, and about pages.
+//! What home warden and guest warden say to each other about moves, on the control stream.
 //!
 //! ```text
 //! home                                    guest
-//!  Prepare                   ───────────▶
+//!  Prepare(a new epoch)      ───────────▶
 //!                            ◀───────────  AskClocks  ┐ several times
 //!  Clocks                    ───────────▶             ┘ makes the family's namespaces
 //!                            ◀───────────  Prepared(where pages go)
@@ -29,16 +29,15 @@
 //!  Thaw(a new epoch)         ───────────▶   goes on
 //!                            ◀───────────  Running
 //! ```
-//! What is asked when is what `ipc_home::residence` says.
-//!
-//! Mappings and pages share one stream, so that each page comes behind the mapping that it belongs to.
+//! What home asks for when is what `ipc_home::residence` says, what a guest does about it what `migration::handoff::Keeper`
+//! says. Each deed and each answer names its epoch.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use migration::foothold::Foothold;
-use migration::image::{FamilyImage, Layout, ProcessImage};
-use migration::pages::Run;
+use migration::handoff::{Answer, Ask, Digest};
+use migration::image::{FamilyImage, ProcessImage};
 use serde::{Deserialize, Serialize};
 use transport::{Epoch, KeyHash};
 
@@ -62,15 +61,24 @@ pub(super) enum ToGuest {
     },
     /// Everything that is not memory.
     Context {
+        /// As prepared.
+        epoch: Epoch,
+        /// What it must come to with the memory.
+        digest: Digest,
         /// The family.
         family: FamilyImage,
         /// The transfer that brings its memory.
         transfer: u64,
     },
-    /// Home has recorded the epoch: run.
-    Start,
+    /// The family counts there from now on: run.
+    Start {
+        /// As prepared.
+        epoch: Epoch,
+    },
     /// Send memory there while the family runs.
     Copy {
+        /// The present one.
+        epoch: Epoch,
         /// Where to.
         pages: SocketAddr,
         /// Whose key it has.
@@ -82,29 +90,38 @@ pub(super) enum ToGuest {
     },
     /// Stop every thread.
     Freeze {
-        /// Numbers the freezes of this family: what is said about an earlier one is not heard any more.
-        attempt: u64,
+        /// The present one.
+        epoch: Epoch,
         /// The family comes home, where calls in pieces cannot go on.
         to_home: bool,
     },
     /// Send what has changed since to the same place.
     SendRest {
+        /// The present one.
+        epoch: Epoch,
         /// Stands in every frame.
         transfer: u64,
     },
     /// Go on: the move did not happen.
     Thaw {
+        /// In which it was asked to leave.
+        former: Epoch,
         /// In an epoch of its own, so that nothing that was said before is taken for what is said from now on.
         epoch: Epoch,
     },
     /// The family is elsewhere: end.
-    Discard,
+    Discard {
+        /// What is here of this epoch or an earlier one.
+        epoch: Epoch,
+    },
     /// A process of the family has a new program: this replaces its body.
     NewProgram {
         /// The process.
         image: Box<ProcessImage>,
         /// The transfer that brings its memory.
         transfer: u64,
+        /// What it must come to with the memory.
+        digest: Digest,
     },
     /// A process of the family runs at home from now on, or is gone: end its body.
     End(u32),
@@ -120,18 +137,34 @@ pub(super) enum ToGuest {
 }
 
 impl ToGuest {
+    /// The deed that is asked for, if one is.
+    #[must_use]
+    pub(super) fn ask(&self) -> Option<Ask> {
+        match *self {
+            ToGuest::Prepare { epoch, .. } => Some(Ask::Prepare(epoch)),
+            ToGuest::Context { epoch, digest, .. } => Some(Ask::Accept(epoch, digest)),
+            ToGuest::Start { epoch } => Some(Ask::Start(epoch)),
+            ToGuest::Copy { epoch, .. } => Some(Ask::Copy(epoch)),
+            ToGuest::Freeze { epoch, .. } => Some(Ask::Stop(epoch)),
+            ToGuest::SendRest { epoch, .. } => Some(Ask::Take(epoch)),
+            ToGuest::Thaw { former, epoch } => Some(Ask::GoOn { former, epoch }),
+            ToGuest::Discard { epoch } => Some(Ask::Discard(epoch)),
+            ToGuest::NewProgram { .. } | ToGuest::End(_) | ToGuest::Here | ToGuest::Clocks { .. } => None,
+        }
+    }
+
     /// The step's name, for logs.
     #[must_use]
     pub(super) fn name(&self) -> &'static str {
         match self {
             ToGuest::Prepare { .. } => "prepare",
             ToGuest::Context { .. } => "context",
-            ToGuest::Start => "start",
+            ToGuest::Start { .. } => "start",
             ToGuest::Copy { .. } => "copy",
             ToGuest::Freeze { .. } => "freeze",
             ToGuest::SendRest { .. } => "send rest",
             ToGuest::Thaw { .. } => "thaw",
-            ToGuest::Discard => "discard",
+            ToGuest::Discard { .. } => "discard",
             ToGuest::NewProgram { .. } => "new program",
             ToGuest::End(_) => "end",
             ToGuest::Here => "here",
@@ -145,32 +178,43 @@ impl ToGuest {
 pub(super) enum ToHome {
     /// There is room for the family.
     Prepared {
+        /// As asked.
+        epoch: Epoch,
         /// Where the pages go.
         pages: SocketAddr,
     },
     /// The body is complete and stands still.
-    Ready,
+    Ready {
+        /// As prepared.
+        epoch: Epoch,
+        /// What it has come to.
+        digest: Digest,
+    },
     /// It runs.
     Running {
         /// In which epoch.
         epoch: Epoch,
     },
-    /// Further rounds would not make the rest smaller, or are not possible.
+    /// Further rounds would not make the rest smaller.
     Copied {
+        /// The present one.
+        epoch: Epoch,
         /// Of which transfer.
         transfer: u64,
-        /// What was sent, or why it was not.
-        sent: Result<Sent, String>,
+        /// What was sent.
+        sent: Sent,
     },
     /// Every thread stands still.
     Still {
-        /// Of the freeze.
-        attempt: u64,
+        /// The present one.
+        epoch: Epoch,
     },
     /// Everything that is not memory; the memory is on its way.
     Captured {
-        /// Of the freeze.
-        attempt: u64,
+        /// The present one.
+        epoch: Epoch,
+        /// What the family must come to.
+        digest: Digest,
         /// The family.
         family: FamilyImage,
         /// What was sent since every thread stands still.
@@ -182,10 +226,10 @@ pub(super) enum ToHome {
     ProgramFailed(u32, String),
     /// Calls refused here so far, by name.
     Refused(Vec<(String, u64)>),
-    /// Something could not be done; what stands still may go on.
+    /// Something could not be done; what was asked before still holds.
     Failed {
-        /// Of the last freeze, 0 before the first.
-        attempt: u64,
+        /// What.
+        ask: Ask,
         /// Why.
         reason: String,
     },
@@ -202,7 +246,7 @@ impl ToHome {
     pub(super) fn name(&self) -> &'static str {
         match self {
             ToHome::Prepared { .. } => "prepared",
-            ToHome::Ready => "ready",
+            ToHome::Ready { .. } => "ready",
             ToHome::Running { .. } => "running",
             ToHome::Copied { .. } => "copied",
             ToHome::Still { .. } => "still",
@@ -216,25 +260,28 @@ impl ToHome {
         }
     }
 
-    /// The freeze that it is about, if it is about one.
+    /// What is answered, if something is.
     #[must_use]
-    pub(super) fn attempt(&self) -> Option<u64> {
-        match self {
-            ToHome::Still { attempt, .. }
-            | ToHome::Captured { attempt, .. }
-            | ToHome::Failed { attempt, .. } => Some(*attempt),
-            ToHome::Prepared { .. }
-            | ToHome::AskClocks(_)
-            | ToHome::AreYouThere
-            | ToHome::Copied { .. }
-            | ToHome::Ready
-            | ToHome::Running { .. }
-            | ToHome::ProgramRuns(_)
+    pub(super) fn answer(&self) -> Option<Answer> {
+        match *self {
+            ToHome::Prepared { epoch, .. } => Some(Answer::Prepared(epoch)),
+            ToHome::Ready { epoch, digest } => Some(Answer::Accepted(epoch, digest)),
+            ToHome::Running { epoch } => Some(Answer::Runs(epoch)),
+            ToHome::Copied { epoch, .. } => Some(Answer::Copied(epoch)),
+            ToHome::Still { epoch } => Some(Answer::Stopped(epoch)),
+            ToHome::Captured { epoch, digest, .. } => Some(Answer::Taken(epoch, digest)),
+            ToHome::Failed { ask, .. } => Some(Answer::Failed(ask)),
+            ToHome::ProgramRuns(_)
+            | ToHome::ProgramFailed(..)
             | ToHome::Refused(_)
-            | ToHome::ProgramFailed(..) => None,
+            | ToHome::AskClocks(_)
+            | ToHome::AreYouThere => None,
         }
     }
 }
+
+/// Why a family must not run whose digest is not what it was where it came from.
+pub(super) const OTHER: &str = "what has come is not what was sent";
 
 /// Two clocks at one instant, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,100 +290,4 @@ pub(super) struct Clocks {
     pub monotonic_ns: i64,
     /// CLOCK_BOOTTIME.
     pub boottime_ns: i64,
-}
-
-/// On the fetch stream: a guest asks for pages of a mapping that home has.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Fetch {
-    /// The process.
-    pub pid: u32,
-    /// Which ones.
-    pub pages: Run,
-}
-
-/// Home's answer; the pages are the frame's tail.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Fetched {
-    /// As asked.
-    pub pid: u32,
-    /// As asked.
-    pub start: u64,
-}
-
-/// On the pages connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Memory {
-    /// From here on a process has these mappings.
-    Layout {
-        /// Of which transfer it is a part: those of one that was given up are not wanted any more.
-        transfer: u64,
-        /// The process at home.
-        pid: u32,
-        /// Which ones.
-        plan: Plan,
-    },
-    /// The frame's tail holds pages.
-    Batch {
-        /// As above.
-        transfer: u64,
-        /// The process at home.
-        pid: u32,
-        /// Which pages, in the order of the tail.
-        runs: Vec<Run>,
-        /// The tail is an lz4 block that holds so many bytes; 0: it is not compressed.
-        unpacked_bytes: u32,
-        /// What the pages must come to (`migration::digest`).
-        digest: u64,
-    },
-    /// The receiver answers with `Placed` when everything before this is in place.
-    Mark {
-        /// As above.
-        transfer: u64,
-        /// Which one.
-        number: u64,
-    },
-    /// That was all: a mark behind which the transfer is whole, unless something must be sent again.
-    Complete {
-        /// As above.
-        transfer: u64,
-        /// As above.
-        number: u64,
-    },
-}
-
-impl Memory {
-    /// Of which transfer it is a part.
-    #[must_use]
-    pub(super) fn transfer(&self) -> u64 {
-        match self {
-            Memory::Layout { transfer, .. }
-            | Memory::Batch { transfer, .. }
-            | Memory::Mark { transfer, .. }
-            | Memory::Complete { transfer, .. } => *transfer,
-        }
-    }
-}
-
-/// The mappings that a process must have before more of its pages can be put in place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Plan {
-    /// All of them.
-    pub layout: Layout,
-    /// What came for it before, if anything, belongs to a former program.
-    pub fresh: bool,
-    /// Pages sent before that hold nothing any more.
-    pub gone: Vec<Run>,
-    /// The process stands still: these are final.
-    pub still: bool,
-}
-
-/// The receiver's answer to a mark.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Placed {
-    /// The mark.
-    pub number: u64,
-    /// Why the transfer is of no use, if it is not.
-    pub failure: Option<String>,
-    /// Pages that did not come to their digest, by process, since the last mark: to be sent again.
-    pub damaged: Vec<(u32, Vec<Run>)>,
 }

@@ -34,6 +34,7 @@ mod fuzz;
 mod guest;
 mod handoff;
 mod home;
+mod memory;
 mod streams;
 
 use crate::cli::warden_args::{WardenArgs, WardenSide};

@@ -17,7 +17,7 @@ use transport::endpoint::WardenEndpoint;
 use transport::frame::{FrameReceiver, FrameSender};
 
 use super::{Order, PAGES_PER_BATCH, Target, is_batch};
-use crate::warden::handoff::{Memory, Placed};
+use crate::warden::memory::{Memory, Placed};
 
 /// Everything that has come so far.
 pub(super) struct Inflow {
@@ -32,6 +32,8 @@ struct State {
     first: u64,
     /// Nowhere: of a process that has ended.
     targets: HashMap<u32, Option<Target>>,
+    /// What each transfer that is under way has brought.
+    sums: HashMap<u64, digest::Transfer>,
     complete: HashSet<u64>,
     /// Pages of a transfer that did not come to their digest, by process, since its last mark.
     damaged: HashMap<u64, Vec<(u32, Vec<Run>)>>,
@@ -44,7 +46,7 @@ struct State {
 impl State {
     /// What is remembered of transfers, whose numbers the sender chooses.
     fn open(&self) -> usize {
-        self.complete.len() + self.damaged.len() + self.repairs.len() + self.failures.len()
+        self.sums.len() + self.complete.len() + self.damaged.len() + self.repairs.len() + self.failures.len()
     }
 }
 
@@ -57,7 +59,8 @@ impl Inflow {
         *self.state.borrow_mut() = State { first: transfer, ..State::default() };
     }
 
-    pub(super) async fn received(&self, transfer: u64) -> Result<(), String> {
+    /// Waits until a transfer is whole; what it has brought.
+    pub(super) async fn received(&self, transfer: u64) -> Result<digest::Transfer, String> {
         loop {
             let waiting = self.news.notified();
             {
@@ -69,7 +72,7 @@ impl Inflow {
                     return Err("the transfer was given up".to_owned());
                 }
                 if state.complete.remove(&transfer) {
-                    return Ok(());
+                    return Ok(state.sums.remove(&transfer).unwrap_or_default());
                 }
             }
             waiting.await;
@@ -86,6 +89,7 @@ impl Inflow {
         }
         match frame {
             Memory::Layout { pid, plan, .. } => {
+                self.sum(transfer, |sum| sum.mappings(pid, &plan)).map_err(|error| error.to_string())?;
                 let (done, answer) = oneshot::channel();
                 let ordered = self.orders.send(Order { pid, plan, done });
                 ordered.map_err(|_| "the warden ends".to_owned())?;
@@ -97,7 +101,10 @@ impl Inflow {
             Memory::Batch { runs, .. } if !is_batch(&runs) => {
                 self.fail(transfer, format!("a batch of more than {PAGES_PER_BATCH} pages"));
             }
-            Memory::Batch { pid, runs, unpacked_bytes, digest, .. } => {
+            Memory::Batch { pid, runs, unpacked_bytes, digest, again, .. } => {
+                if !again {
+                    self.sum(transfer, |sum| sum.batch(digest));
+                }
                 let whole = unpacked(tail, unpacked_bytes).ok();
                 let Some(data) = whole.filter(|data| digest::batch(pid, &runs, data) == digest) else {
                     self.note_damage(transfer, pid, runs);
@@ -117,6 +124,10 @@ impl Inflow {
             }
         }
         Ok(())
+    }
+
+    fn sum<T>(&self, transfer: u64, add: impl FnOnce(&mut digest::Transfer) -> T) -> T {
+        add(self.state.borrow_mut().sums.entry(transfer).or_default())
     }
 
     fn place(&self, pid: u32, runs: &[Run], data: &[u8]) -> io::Result<()> {

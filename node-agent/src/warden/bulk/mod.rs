@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use migration::digest;
 use migration::image::Layout;
 use migration::layout::Side;
 use migration::pages::{Changed, Run};
@@ -31,7 +32,7 @@ use inflow::Inflow;
 use outflow::{Job, Outflow};
 
 use super::common::for_calls;
-use super::handoff::Plan;
+use super::memory::Plan;
 
 /// A process whose memory is sent.
 #[derive(Debug)]
@@ -62,6 +63,9 @@ pub(super) struct Sent {
     /// Rounds while the program ran.
     pub rounds: u32,
 }
+
+/// What was sent of a program that stands still, and what its whole transfer must come to.
+pub(super) type Rest = (Sent, digest::Transfer);
 
 impl std::ops::AddAssign for Sent {
     fn add_assign(&mut self, more: Sent) {
@@ -109,7 +113,7 @@ enum Command {
     Settle,
     Stop,
     Expect(u64),
-    Await { transfer: u64, done: oneshot::Sender<Result<(), String>> },
+    Await { transfer: u64, done: oneshot::Sender<Result<digest::Transfer, String>> },
     Allow(KeyHash),
 }
 
@@ -175,12 +179,13 @@ impl Bulk {
         self.ask(|done| Command::Job(Job::Rounds { transfer, sources, done }))
     }
 
-    /// Sends everything that the receiver lacks of processes that stand still, with their final mappings.
+    /// Sends everything that the receiver lacks of processes that stand still, with their final mappings; what was sent now,
+    /// and what the whole transfer must come to.
     pub(super) fn rest(
         &self,
         transfer: u64,
         sources: Vec<(Source, Layout)>,
-    ) -> oneshot::Receiver<Result<Sent, String>> {
+    ) -> oneshot::Receiver<Result<Rest, String>> {
         self.ask(|done| Command::Job(Job::Rest { transfer, sources, done }))
     }
 
@@ -199,8 +204,8 @@ impl Bulk {
         self.tell(Command::Expect(transfer));
     }
 
-    /// Completes when everything of a transfer is in place.
-    pub(super) fn received(&self, transfer: u64) -> oneshot::Receiver<Result<(), String>> {
+    /// Completes when everything of a transfer is in place, with what it has come to.
+    pub(super) fn received(&self, transfer: u64) -> oneshot::Receiver<Result<digest::Transfer, String>> {
         self.ask(|done| Command::Await { transfer, done })
     }
 

@@ -19,23 +19,26 @@ use transport::channel::Channel;
 use transport::endpoint::WardenEndpoint;
 use transport::frame::{FrameReceiver, FrameSender};
 
-use super::{PAGES_PER_BATCH, Sent, Source, is_batch};
+use super::{PAGES_PER_BATCH, Rest, Sent, Source, is_batch};
 use crate::warden::fail;
-use crate::warden::handoff::{Memory, Placed, Plan};
+use crate::warden::memory::{Memory, Placed, Plan};
 
 type Answer<T> = oneshot::Sender<Result<T, String>>;
 
 /// Something to be sent, in the order of asking.
 pub(super) enum Job {
     Rounds { transfer: u64, sources: Vec<Source>, done: Answer<Sent> },
-    Rest { transfer: u64, sources: Vec<(Source, Layout)>, done: Answer<Sent> },
+    Rest { transfer: u64, sources: Vec<(Source, Layout)>, done: Answer<Rest> },
     Settle,
 }
 
 impl Job {
     pub(super) fn refuse(self, reason: &str) {
-        if let Job::Rounds { done, .. } | Job::Rest { done, .. } = self {
-            let _ = done.send(Err(reason.to_owned()));
+        let reason = reason.to_owned();
+        match self {
+            Job::Rounds { done, .. } => drop(done.send(Err(reason))),
+            Job::Rest { done, .. } => drop(done.send(Err(reason))),
+            Job::Settle => {}
         }
     }
 }
@@ -98,7 +101,15 @@ impl Drop for Outflow {
 async fn dial(endpoint: &WardenEndpoint, to: SocketAddr, key: KeyHash) -> Result<Line, String> {
     let connection = endpoint.connect(to, key).await.map_err(|error| error.to_string())?;
     let (frames, answers) = connection.open(Channel::Pages).await.map_err(|error| error.to_string())?;
-    Ok(Line { frames, answers, transfer: 0, processes: HashMap::new(), marks: 0, packer: Packer::default() })
+    Ok(Line {
+        frames,
+        answers,
+        transfer: 0,
+        sum: digest::Transfer::default(),
+        processes: HashMap::new(),
+        marks: 0,
+        packer: Packer::default(),
+    })
 }
 
 /// The connection to one receiver, and what that has.
@@ -106,9 +117,20 @@ struct Line {
     frames: FrameSender,
     answers: FrameReceiver,
     transfer: u64,
+    /// Of that transfer, so far.
+    sum: digest::Transfer,
     processes: HashMap<u32, Process>,
     marks: u64,
     packer: Packer,
+}
+
+/// How pages come to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    /// Its process stands still; otherwise it may change them, or give them up.
+    still: bool,
+    /// They have arrived damaged before.
+    again: bool,
 }
 
 /// A process as the receiver knows it.
@@ -147,7 +169,8 @@ impl Line {
             }
             let started = Instant::now();
             for (pid, changes) in &found {
-                sent += self.pages(transfer, *pid, &changes.send, false).await?;
+                sent +=
+                    self.pages(transfer, *pid, &changes.send, Sending { still: false, again: false }).await?;
             }
             sent += self.in_place(transfer).await?;
             precopy.step(Event::Placed(bytes, started.elapsed()));
@@ -158,7 +181,7 @@ impl Line {
         Ok(sent)
     }
 
-    async fn rest(&mut self, transfer: u64, sources: Vec<(Source, Layout)>) -> Result<Sent, String> {
+    async fn rest(&mut self, transfer: u64, sources: Vec<(Source, Layout)>) -> Result<Rest, String> {
         self.begin(transfer);
         let mut sent = Sent::default();
         for (source, layout) in sources {
@@ -174,16 +197,17 @@ impl Line {
             changes.send.extend(changes.gone.split_off(changes.gone.len().min(GONE_MAX)));
             let gone = std::mem::take(&mut changes.gone);
             self.announce(transfer, pid, layout, gone, true).await?;
-            sent += self.pages(transfer, pid, &changes.send, true).await?;
+            sent += self.pages(transfer, pid, &changes.send, Sending { still: true, again: false }).await?;
         }
         self.mark(transfer, true).await?;
-        Ok(sent)
+        Ok((sent, self.sum))
     }
 
     /// What one transfer has brought is of no use to the next.
     fn begin(&mut self, transfer: u64) {
         if self.transfer != transfer {
             self.transfer = transfer;
+            self.sum = digest::Transfer::default();
             self.processes.clear();
         }
     }
@@ -204,10 +228,17 @@ impl Line {
         let fresh = process.layout.is_none();
         process.layout = Some(layout.clone());
         let plan = Plan { layout, fresh, gone, still };
+        self.sum.mappings(pid, &plan).map_err(|error| error.to_string())?;
         self.send(&Memory::Layout { transfer, pid, plan }, Bytes::new()).await
     }
 
-    async fn pages(&mut self, transfer: u64, pid: u32, changed: &[Run], still: bool) -> Result<Sent, String> {
+    async fn pages(
+        &mut self,
+        transfer: u64,
+        pid: u32,
+        changed: &[Run],
+        Sending { still, again }: Sending,
+    ) -> Result<Sent, String> {
         let mut sent = Sent::default();
         for runs in pages::batches(changed, PAGES_PER_BATCH) {
             let Some(process) = self.processes.get_mut(&pid) else { return Ok(sent) };
@@ -220,10 +251,14 @@ impl Line {
             process.tracking.sent(&runs);
             sent.raw_bytes += data.len() as u64;
             let digest = digest::batch(pid, &runs, &data);
+            if !again {
+                self.sum.batch(digest);
+            }
             let (mut tail, unpacked_bytes) = self.packer.pack(data);
             fail::damage(&mut tail);
             sent.wire_bytes += tail.len() as u64;
-            self.send(&Memory::Batch { transfer, pid, runs, unpacked_bytes, digest }, tail.into()).await?;
+            let batch = Memory::Batch { transfer, pid, runs, unpacked_bytes, digest, again };
+            self.send(&batch, tail.into()).await?;
         }
         Ok(sent)
     }
@@ -258,7 +293,7 @@ impl Line {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.tracking.damaged(&runs);
                 }
-                sent += self.pages(transfer, pid, &runs, still).await?;
+                sent += self.pages(transfer, pid, &runs, Sending { still, again: true }).await?;
             }
             self.mark(transfer, still).await?;
         }

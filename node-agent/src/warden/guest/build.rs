@@ -9,7 +9,9 @@ use bytes::Bytes;
 use ipc_home::guest::Guest;
 use ipc_home::syscall::filter::{ExemptCode, filter};
 use migration::body::{Body, FilterInstruction};
+use migration::digest::Transfer;
 use migration::foothold::Foothold;
+use migration::handoff::{Ask, Digest};
 use migration::image::{FamilyImage, ProcessImage};
 use migration::init::FamilyInit;
 use migration::pages;
@@ -22,7 +24,8 @@ use super::lease;
 use super::{Arrival, Event, Family, GuestWarden, Stage};
 use crate::warden::bulk::{Bulk, Order, Receiver, Target};
 use crate::warden::common::{describe, done};
-use crate::warden::handoff::{Clocks, Plan, ToHome};
+use crate::warden::handoff::{Clocks, OTHER, ToHome};
+use crate::warden::memory::Plan;
 
 /// What home wants to be prepared.
 pub(super) struct Preparation {
@@ -43,17 +46,24 @@ impl GuestWarden {
         Ok(())
     }
 
-    pub(super) fn heard_clocks(&mut self, question: u64, home: Clocks) -> Result<(), String> {
-        let now = clocks::own().map_err(describe)?;
-        let Some(mut preparation) = self.preparation.take() else { return Ok(()) };
-        if preparation.clocks.heard(question, home, now) {
-            return self.ask_clocks(preparation);
+    pub(super) fn heard_clocks(&mut self, question: u64, home: Clocks) {
+        let Some(mut preparation) = self.preparation.take() else { return };
+        let ask = Ask::Prepare(preparation.epoch);
+        let done = clocks::own().map_err(describe).and_then(|now| {
+            if preparation.clocks.heard(question, home, now) {
+                return self.ask_clocks(preparation);
+            }
+            self.prepare(preparation)?;
+            self.did(ask, None);
+            Ok(())
+        });
+        if let Err(reason) = done {
+            self.could_not(ask, reason);
         }
-        self.prepare(preparation)
     }
 
     fn prepare(&mut self, preparation: Preparation) -> Result<(), String> {
-        let Preparation { epoch, foothold, transfer, pages_from, lease, clocks } = preparation;
+        let Preparation { foothold, transfer, pages_from, lease, clocks, epoch: _ } = preparation;
         let offsets = clocks.offsets().ok_or("home did not say what time it is")?;
         // The namespaces first: they need a process with a single thread, and the pages thread is the second one.
         let init = FamilyInit::start(offsets).map_err(describe)?;
@@ -69,9 +79,7 @@ impl GuestWarden {
         bulk.expect(transfer);
         bulk.allow(pages_from.unwrap_or(self.home_key));
         bulk.allow(self.home_key);
-        self.epoch = epoch;
         lease::watch(self.connection.clone(), lease, self.events.clone());
-        self.control.send(ToHome::Prepared { pages: bulk.addr() }, Bytes::new());
         self.stage = Stage::Building(Family {
             init,
             bulk,
@@ -116,25 +124,35 @@ impl GuestWarden {
         });
     }
 
-    pub(super) async fn received(&mut self, arrival: Arrival, received: Result<(), String>) {
-        let message = match (arrival, received) {
-            (Arrival::Family(image), received) => {
-                let complete = match received {
-                    Ok(()) => self.complete(&image).await,
+    pub(super) async fn received(&mut self, arrival: Arrival, received: Result<Transfer, String>) {
+        match arrival {
+            Arrival::Family(ask @ Ask::Accept(_, expected), image) => {
+                let whole = received.and_then(|sum| sum.with(&image).map(Digest).map_err(describe));
+                let complete = match whole {
+                    // What is another one is not even made.
+                    Ok(digest) if digest != expected => Ok(digest),
+                    Ok(digest) => self.complete(&image).await.map(|()| digest),
                     Err(reason) => Err(reason),
                 };
-                let attempt = self.attempt;
-                complete.map_or_else(|reason| ToHome::Failed { attempt, reason }, |()| ToHome::Ready)
-            }
-            (Arrival::Program(image), received) => {
-                let built = received.and_then(|()| self.build_program(&image));
-                match built {
-                    Ok(()) => ToHome::ProgramRuns(image.pid),
-                    Err(reason) => ToHome::ProgramFailed(image.pid, reason),
+                match complete {
+                    Ok(digest) => self.did(ask, Some(digest)),
+                    Err(reason) => self.could_not(ask, reason),
                 }
             }
-        };
-        self.control.send(message, Bytes::new());
+            // Home asks for nothing else with a family.
+            Arrival::Family(..) => {}
+            Arrival::Program(image, expected) => {
+                let built = received.and_then(|sum| {
+                    let digest = sum.with(&image).map(Digest).map_err(describe)?;
+                    if digest == expected { self.build_program(&image) } else { Err(OTHER.to_owned()) }
+                });
+                let message = match built {
+                    Ok(()) => ToHome::ProgramRuns(image.pid),
+                    Err(reason) => ToHome::ProgramFailed(image.pid, reason),
+                };
+                self.control.send(message, Bytes::new());
+            }
+        }
     }
 
     async fn complete(&mut self, image: &FamilyImage) -> Result<(), String> {

@@ -85,7 +85,7 @@ impl GuestWarden {
     /// Whether what is here has never run, and home has said nothing for a while: there is nothing to be lost then, and home
     /// lets the family go on where it was.
     pub(super) fn is_forsaken(&mut self, contact: Contact) -> bool {
-        if self.has_run || contact == Contact::Kept {
+        if self.keeper.has_run() || contact == Contact::Kept {
             self.doubtful_since = None;
             return false;
         }
@@ -122,10 +122,13 @@ impl GuestWarden {
             return;
         }
         let Stage::Living(family) = &self.stage else { return };
-        if !self.moving && !family.frozen && !family.guest.is_busy() {
+        if !self.is_moving() && !family.frozen && !family.guest.is_busy() {
             match self.freeze(false) {
                 Ok(()) => self.hold = Hold::Holds,
-                Err(reason) => tracing::warn!(%reason, "the family does not stand still"),
+                Err(reason) => {
+                    tracing::warn!(%reason, "the family does not stand still");
+                    self.go_on();
+                }
             }
         }
     }

@@ -4,85 +4,103 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ipc_home::guest::Transfers;
 use migration::capture::{Access, capture};
+use migration::handoff::{Ask, Digest};
 use migration::image::{FamilyImage, Layout, ProcessImage};
 use migration::layout::{self, Side};
 use migration::pages::Changed;
 use migration::tracee::Waiter;
-use transport::KeyHash;
+use transport::{Epoch, KeyHash};
 
+use super::obey::Wanted;
 use super::{Event, Family, GuestWarden, Stage};
-use crate::warden::bulk::{Receiver, Sent, Source};
+use crate::warden::bulk::{Receiver, Rest, Sent, Source};
 use crate::warden::common::{describe, done};
-use crate::warden::handoff::{ToGuest, ToHome};
 
 impl GuestWarden {
-    pub(super) async fn pursue_or_fail(&mut self) {
-        if let Err(reason) = self.pursue().await {
-            self.failed(reason);
-        }
-    }
-
-    pub(super) fn failed(&self, reason: String) {
-        tracing::error!(%reason, "a step of the handoff failed");
-        self.control.send(ToHome::Failed { attempt: self.attempt, reason }, Bytes::new());
+    /// Home wants this as soon as nothing stands in the way.
+    pub(super) fn want(&mut self, wanted: Wanted) {
+        self.wanted = Some(wanted);
+        self.wanted_since = Instant::now();
     }
 
     /// Does what home has asked for, as soon as nothing stands in the way; whatever does ends with an event.
-    pub(super) async fn pursue(&mut self) -> Result<(), String> {
-        let Stage::Living(family) = &self.stage else { return Ok(()) };
-        match self.wanted {
-            Some(ToGuest::Freeze { .. }) if family.frozen && family.guest.is_frozen() => {
+    pub(super) fn pursue(&mut self) {
+        let Some(wanted) = self.wanted else { return };
+        let done = match wanted {
+            Wanted::Stop { to_home, .. } => self.pursue_stop(to_home),
+            Wanted::Take { transfer, .. } => self.pursue_taking(wanted.ask(), transfer),
+        };
+        match (done, wanted) {
+            (Ok(Pursuit::Waits), _) => {}
+            (Ok(Pursuit::Done), Wanted::Stop { .. }) => {
                 self.wanted = None;
-                self.still()
+                self.did(wanted.ask(), None);
             }
-            Some(ToGuest::Freeze { .. }) if family.frozen => {
-                if self.wanted_since.elapsed() < FREEZE_LIMIT {
-                    return Ok(());
-                }
-                Err(self.go_on(format!("a thread did not stop within {FREEZE_LIMIT:?}")))
+            // The memory is on its way.
+            (Ok(Pursuit::Done), Wanted::Take { .. }) => self.wanted = None,
+            (Err(reason), Wanted::Stop { .. }) => {
+                self.go_on();
+                self.could_not(wanted.ask(), reason);
             }
-            Some(ToGuest::Freeze { to_home, .. }) => {
-                let in_pieces = match family.guest.transfers() {
-                    Transfers::None => false,
-                    Transfers::Unblocked => to_home,
-                    Transfers::MayBlock => to_home && self.wanted_since.elapsed() < PIECES_LIMIT,
-                };
-                // A process whose new program is on its way here has neither its former body nor the next one.
-                let between = !family.vessels.is_empty() || !self.orders.is_empty();
-                if family.guest.is_busy() || in_pieces || between { Ok(()) } else { self.freeze(to_home) }
-            }
-            Some(ToGuest::SendRest { .. }) if !(family.frozen && family.guest.is_frozen()) => {
+            (Err(reason), Wanted::Take { .. }) => {
                 self.wanted = None;
-                Err("the family does not stand still".to_owned())
+                self.could_not(wanted.ask(), reason);
             }
-            Some(ToGuest::SendRest { .. }) if family.guest.is_ending() => Ok(()),
-            // At the next guest a call under way is issued again; at home it must have its end first.
-            Some(ToGuest::SendRest { transfer })
-                if family.receiver == Receiver::Vessel || family.guest.is_settled() =>
-            {
-                self.wanted = None;
-                self.send_rest(transfer)
-            }
-            Some(ToGuest::SendRest { .. }) => {
-                tracing::debug!(calls = ?family.guest.unsettled(), "home has yet to answer");
-                Ok(())
-            }
-            _ => Ok(()),
         }
+    }
+
+    fn pursue_stop(&mut self, to_home: bool) -> Result<Pursuit, String> {
+        let Stage::Living(family) = &self.stage else { return Err(NO_FAMILY.to_owned()) };
+        if family.frozen && family.guest.is_frozen() {
+            return ties(family).map(|()| Pursuit::Done);
+        }
+        let waited = self.wanted_since.elapsed();
+        if family.frozen {
+            let is_late = waited >= FREEZE_LIMIT;
+            let late = || format!("a thread did not stop within {FREEZE_LIMIT:?}");
+            return if is_late { Err(late()) } else { Ok(Pursuit::Waits) };
+        }
+        let in_pieces = match family.guest.transfers() {
+            Transfers::None => false,
+            Transfers::Unblocked => to_home,
+            Transfers::MayBlock => to_home && waited < PIECES_LIMIT,
+        };
+        // A process whose new program is on its way here has neither its former body nor the next one.
+        let between = !family.vessels.is_empty() || !self.orders.is_empty();
+        if !(family.guest.is_busy() || in_pieces || between) {
+            self.wanted_since = Instant::now();
+            self.freeze(to_home)?;
+        }
+        Ok(Pursuit::Waits)
+    }
+
+    fn pursue_taking(&mut self, ask: Ask, transfer: u64) -> Result<Pursuit, String> {
+        let Stage::Living(family) = &self.stage else { return Err(NO_FAMILY.to_owned()) };
+        if !(family.frozen && family.guest.is_frozen()) {
+            return Err("the family does not stand still".to_owned());
+        }
+        if family.guest.is_ending() {
+            return Ok(Pursuit::Waits);
+        }
+        // At the next guest a call under way is issued again; at home it must have its end first.
+        if family.receiver == Receiver::Vessel || family.guest.is_settled() {
+            return self.send_rest(ask, transfer).map(|()| Pursuit::Done);
+        }
+        tracing::debug!(calls = ?family.guest.unsettled(), "home has yet to answer");
+        Ok(Pursuit::Waits)
     }
 
     /// Sends memory while the family runs.
     pub(super) fn copy(
         &mut self,
-        pages: SocketAddr,
-        key: KeyHash,
+        epoch: Epoch,
+        (pages, key): (SocketAddr, KeyHash),
         transfer: u64,
         rounds: bool,
     ) -> Result<(), String> {
-        let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
+        let Stage::Living(family) = &mut self.stage else { return Err(NO_FAMILY.to_owned()) };
         family.receiver = if key == self.home_key { Receiver::Deputy } else { Receiver::Vessel };
         let dialled = family.bulk.dial(pages, key);
         let copied = match rounds {
@@ -105,47 +123,42 @@ impl GuestWarden {
                     None => Ok(Sent::default()),
                 }
             };
-            drop(events.send(Event::Copied(transfer, sent.await)));
+            drop(events.send(Event::Copied(Ask::Copy(epoch), transfer, sent.await)));
         });
         Ok(())
     }
 
-    pub(super) fn copied(&mut self, transfer: u64, sent: Result<Sent, String>) {
-        self.control.send(ToHome::Copied { transfer, sent }, Bytes::new());
+    pub(super) fn copied(&mut self, ask: Ask, transfer: u64, sent: Result<Sent, String>) {
+        match sent {
+            Ok(sent) => self.has_copied(ask, transfer, sent),
+            Err(reason) => self.could_not(ask, reason),
+        }
     }
 
+    /// Has every thread stop, which they tell one by one. After an error the family is to go on.
     pub(super) fn freeze(&mut self, to_home: bool) -> Result<(), String> {
-        let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
+        let Stage::Living(family) = &mut self.stage else { return Err(NO_FAMILY.to_owned()) };
         family.frozen = true;
-        self.wanted_since = Instant::now();
-        family.guest.freeze(to_home).map_err(|error| self.go_on(describe(error)))
+        family.guest.freeze(to_home).map_err(describe)
     }
 
-    /// Tells home that every thread stands still.
-    pub(super) fn still(&mut self) -> Result<(), String> {
-        let Stage::Living(family) = &self.stage else { return Err("no family".to_owned()) };
-        ties(family).map_err(|reason| self.go_on(reason))?;
-        self.control.send(ToHome::Still { attempt: self.attempt }, Bytes::new());
-        Ok(())
-    }
-
-    /// The family goes on here, for this reason.
-    pub(super) fn go_on(&mut self, reason: String) -> String {
+    /// The family goes on here.
+    pub(super) fn go_on(&mut self) {
         self.wanted = None;
         self.sending = None;
+        self.forget_taken();
         if let Stage::Living(family) = &mut self.stage {
             family.frozen = false;
             family.bulk.stop();
             family.guest.thaw();
         }
-        reason
     }
 
     /// Captures the family and starts to send the rest of its memory. Nothing waits for that here: its receiver may be
     /// gone, and home may then want the family to go on.
-    fn send_rest(&mut self, transfer: u64) -> Result<(), String> {
+    fn send_rest(&mut self, ask: Ask, transfer: u64) -> Result<(), String> {
         let waiter = Rc::clone(&self.waiter);
-        let Stage::Living(family) = &mut self.stage else { return Err("no family".to_owned()) };
+        let Stage::Living(family) = &mut self.stage else { return Err(NO_FAMILY.to_owned()) };
         let mut memory = Vec::new();
         for source in sources(family)? {
             let (layout, _) = layout::read(source.outer, &source.side).map_err(describe)?;
@@ -159,7 +172,7 @@ impl GuestWarden {
         for (pid, layout) in layouts {
             image.processes.push(capture_body(family, pid, layout, &waiter)?);
         }
-        self.sending = Some((transfer, image));
+        self.sending = Some((ask, transfer, image));
         let events = self.events.clone();
         tokio::task::spawn_local(async move {
             drop(events.send(Event::Sent(transfer, done(rest).await)));
@@ -168,15 +181,23 @@ impl GuestWarden {
     }
 
     /// The memory is sent, or cannot be.
-    pub(super) fn sent(&mut self, transfer: u64, sent: Result<Sent, String>) {
-        let Some((_, family)) = self.sending.take_if(|(sending, _)| *sending == transfer) else { return };
-        let attempt = self.attempt;
-        let message = match sent {
-            Ok(sent) => ToHome::Captured { attempt, family, sent },
-            Err(reason) => ToHome::Failed { attempt, reason },
-        };
-        self.control.send(message, Bytes::new());
+    pub(super) fn sent(&mut self, transfer: u64, sent: Result<Rest, String>) {
+        let taken = self.sending.take_if(|(_, sending, _)| *sending == transfer);
+        let Some((ask, _, family)) = taken else { return };
+        let whole = sent.and_then(|(sent, sum)| Ok((sent, sum.with(&family).map_err(describe)?)));
+        match whole {
+            Ok((sent, digest)) => self.has_taken(ask, (family, sent), Digest(digest)),
+            Err(reason) => self.could_not(ask, reason),
+        }
     }
+}
+
+/// How far what home wants is.
+enum Pursuit {
+    /// Something still stands in the way, or has to come.
+    Waits,
+    /// As far as can be done here.
+    Done,
 }
 
 fn side(family: &Family) -> Side {
@@ -229,6 +250,8 @@ fn capture_body(
     }
     Ok(seen)
 }
+
+const NO_FAMILY: &str = "no family";
 
 /// From the first stopped thread to the last: a thread may have to wait for a page.
 const FREEZE_LIMIT: Duration = Duration::from_secs(3);

@@ -13,14 +13,14 @@ use transport::frame::{Reader, Writer};
 use super::{CallStream, Event, GuestWarden};
 use crate::warden::common::{Pending, Readiness, describe, pending, watch};
 use crate::warden::control::{Accept, Offer};
-use crate::warden::handoff::Fetched;
+use crate::warden::memory::Fetched;
 use crate::warden::streams::{Outbox, read};
 
 impl GuestWarden {
     pub(super) fn attach(&mut self, pid: u32, tid: u32) {
         let stream = Rc::new(RefCell::new(CallStream::default()));
         self.calls.insert(tid, Rc::clone(&stream));
-        let (connection, events, epoch) = (self.connection.clone(), self.events.clone(), self.epoch);
+        let (connection, events, epoch) = (self.connection.clone(), self.events.clone(), self.epoch());
         tokio::task::spawn_local(async move {
             let Ok((sender, receiver)) = connection.open(Channel::Calls).await else { return };
             let outbox = Outbox::new(sender);

@@ -5,6 +5,7 @@ mod clocks;
 mod lease;
 mod leave;
 mod lines;
+mod obey;
 mod status;
 
 use std::cell::RefCell;
@@ -15,13 +16,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::build::Preparation;
-use self::clocks::Estimate;
 use self::lease::{Contact, Hold, LEASE_MAX};
+use self::obey::{Wanted, Words};
 use bytes::Bytes;
 use ipc_home::guest::{Effect, Guest};
 use ipc_home::protocol::{FromBody, ToBody};
 use migration::body::FilterInstruction;
+use migration::digest::Transfer;
 use migration::foothold::Foothold;
+use migration::handoff::{Ask, Digest, Keeper};
 use migration::image::{FamilyImage, ProcessImage};
 use migration::init::FamilyInit;
 use migration::pages::Run;
@@ -32,15 +35,15 @@ use tokio::sync::mpsc;
 use transport::channel::Channel;
 use transport::endpoint::{Connection, WardenEndpoint};
 use transport::identity::WardenKey;
-use transport::{Epoch, KeyHash, ProcessId};
+use transport::{KeyHash, ProcessId};
 
 use crate::cli::warden_args::WardenCommon;
 use crate::warden::alert::Alert;
-use crate::warden::bulk::{Bulk, Order, Receiver, Sent};
+use crate::warden::bulk::{Bulk, Order, Receiver, Rest, Sent};
 use crate::warden::common::{Asked, Readiness, for_calls, listen, watch};
 use crate::warden::control::{Accept, ToWarden};
-use crate::warden::fail;
-use crate::warden::handoff::{Fetch, Fetched, ToGuest, ToHome};
+use crate::warden::handoff::{ToGuest, ToHome};
+use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::{Outbox, read};
 
 enum Event {
@@ -51,13 +54,13 @@ enum Event {
     Message(u32, ToBody, Bytes),
     Fetched(Fetched, Bytes),
     /// Further rounds would not make the rest of this transfer smaller.
-    Copied(u64, Result<Sent, String>),
+    Copied(Ask, u64, Result<Sent, String>),
     /// All memory of this transfer is sent, or cannot be.
-    Sent(u64, Result<Sent, String>),
+    Sent(u64, Result<Rest, String>),
     /// Memory that comes needs these mappings first.
     Memory(Order),
     /// All memory of a family or of a new program is there, or cannot be.
-    Received(Arrival, Result<(), String>),
+    Received(Arrival, Result<Transfer, String>),
     Asked(Asked),
     /// Whether home was heard of lately.
     Contact(Contact),
@@ -65,8 +68,10 @@ enum Event {
 
 /// Whose memory has come.
 enum Arrival {
-    Family(FamilyImage),
-    Program(Box<ProcessImage>),
+    /// With what home asks for.
+    Family(Ask, FamilyImage),
+    /// With what it must come to.
+    Program(Box<ProcessImage>, Digest),
 }
 
 /// Runs until the family is gone.
@@ -99,7 +104,6 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         name: common.node_name.clone(),
         process: offer.process,
         home_name: offer.home_name,
-        epoch: Epoch(0),
         waiter,
         key,
         common: common.clone(),
@@ -111,14 +115,14 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         events,
         stage: Stage::Empty,
         preparation: None,
-        moving: true,
-        has_run: false,
+        keeper: Keeper::default(),
+        is_over: false,
+        words: Words::default(),
         doubtful_since: None,
         hold: Hold::default(),
         wanted: None,
         wanted_since: Instant::now(),
         refused_told: (0, Instant::now()),
-        attempt: 0,
         alert: Alert::new(),
         sending: None,
         orders: VecDeque::new(),
@@ -155,7 +159,6 @@ struct GuestWarden {
     name: String,
     process: ProcessId,
     home_name: String,
-    epoch: Epoch,
     waiter: Rc<Waiter>,
     key: Arc<WardenKey>,
     common: WardenCommon,
@@ -168,24 +171,25 @@ struct GuestWarden {
     stage: Stage,
     /// Waits for home's clocks.
     preparation: Option<Preparation>,
-    moving: bool,
-    /// The family was told to run here.
-    has_run: bool,
+    /// What home may have done here, and what was.
+    keeper: Keeper,
+    /// The family is not here any more.
+    is_over: bool,
+    /// What goes with the answers to home.
+    words: Words,
     /// Since when home has said nothing, if it has not.
     doubtful_since: Option<Instant>,
     /// Whether the family stands still because home is out of reach.
     hold: Hold,
     /// What home has asked for and something still stands in the way of.
-    wanted: Option<ToGuest>,
+    wanted: Option<Wanted>,
     /// Since when.
     wanted_since: Instant,
     /// Refused calls that home was told of, and when.
     refused_told: (u64, Instant),
-    /// The last freeze that home has asked for.
-    attempt: u64,
     alert: Alert,
     /// The frozen family, while its memory is on the way; with the number of the transfer.
-    sending: Option<(u64, FamilyImage)>,
+    sending: Option<(Ask, u64, FamilyImage)>,
     /// Mappings to be made, in order; the first one may have to wait for the end of a former body.
     orders: VecDeque<Order>,
 }
@@ -252,7 +256,7 @@ impl GuestWarden {
                         return Err("home is out of reach, and the family has never run here".to_owned());
                     }
                 }
-                Event::Copied(transfer, sent) => self.copied(transfer, sent),
+                Event::Copied(ask, transfer, sent) => self.copied(ask, transfer, sent),
                 Event::Sent(transfer, sent) => self.sent(transfer, sent),
                 Event::Memory(order) => self.orders.push_back(order),
                 Event::Received(arrival, received) => self.received(arrival, received).await,
@@ -265,79 +269,20 @@ impl GuestWarden {
                     }
                 }
                 Event::Control(None) => return Err("the home warden is gone".to_owned()),
-                Event::Control(Some(ToGuest::Discard)) => return Ok(()),
-                Event::Control(Some(message)) => {
-                    if let Err(reason) = self.control(message).await {
-                        self.failed(reason);
-                    }
-                }
+                Event::Control(Some(message)) => self.control(message),
+            }
+            if self.is_over {
+                return Ok(());
             }
             self.lay_out();
             self.effects();
             self.hold_if_due();
             // A freeze may find every thread at rest already, so it is looked at again behind itself.
-            if matches!(self.wanted, Some(ToGuest::Freeze { .. })) {
-                self.pursue_or_fail().await;
+            if matches!(self.wanted, Some(Wanted::Stop { .. })) {
+                self.pursue();
             }
-            self.pursue_or_fail().await;
+            self.pursue();
             self.effects();
-        }
-    }
-
-    async fn control(&mut self, message: ToGuest) -> Result<(), String> {
-        tracing::debug!(step = message.name(), "from home");
-        fail::pass("guest", message.name());
-        self.contact(Contact::Kept);
-        match message {
-            ToGuest::Prepare { epoch, foothold, transfer, pages_from, lease } => {
-                let clocks = Estimate::default();
-                self.ask_clocks(Preparation { epoch, foothold, transfer, pages_from, lease, clocks })
-            }
-            ToGuest::Clocks { question, clocks } => self.heard_clocks(question, clocks),
-            ToGuest::Context { family, transfer } => {
-                self.await_memory(Arrival::Family(family), transfer);
-                Ok(())
-            }
-            ToGuest::Start => {
-                // Home asks again if it did not hear the answer.
-                let is_first = !std::mem::replace(&mut self.has_run, true);
-                self.moving = false;
-                if let Some(guest) = self.guest().filter(|_| is_first) {
-                    guest.start();
-                }
-                self.control.send(ToHome::Running { epoch: self.epoch }, Bytes::new());
-                Ok(())
-            }
-            ToGuest::Copy { pages, key, transfer, rounds } => self.copy(pages, key, transfer, rounds),
-            ToGuest::Freeze { .. } | ToGuest::SendRest { .. } => {
-                if let ToGuest::Freeze { attempt, .. } = message {
-                    self.attempt = attempt;
-                }
-                self.moving = true;
-                self.wanted = Some(message);
-                self.wanted_since = Instant::now();
-                Ok(())
-            }
-            ToGuest::Thaw { epoch } => {
-                self.moving = false;
-                self.epoch = epoch;
-                if let (Some(wanted), Stage::Living(family)) = (&self.wanted, &self.stage) {
-                    let standings = family.guest.standings();
-                    tracing::warn!(step = wanted.name(), ?standings, "this could not be done");
-                }
-                self.go_on(String::new());
-                self.control.send(ToHome::Running { epoch }, Bytes::new());
-                Ok(())
-            }
-            ToGuest::NewProgram { image, transfer } => {
-                self.await_memory(Arrival::Program(image), transfer);
-                Ok(())
-            }
-            ToGuest::End(pid) => {
-                self.end(pid);
-                Ok(())
-            }
-            ToGuest::Discard | ToGuest::Here => Ok(()),
         }
     }
 

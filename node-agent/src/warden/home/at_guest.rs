@@ -6,49 +6,36 @@ use migration::handoff::{Answer, Ask, Digest};
 use migration::image::FamilyImage;
 use transport::Epoch;
 
-use super::peer::{COPY_LIMIT, Preparing, STEP_LIMIT, captured, clocks, copied, prepared, runs, still};
+use super::peer::STEP_LIMIT;
 use super::{HomeWarden, Peer};
-use crate::warden::common::describe;
 use crate::warden::handoff::{ToGuest, ToHome};
 
 impl HomeWarden {
     /// Asks the guest warden of this number; `None` where no answer is waited for.
     pub(super) async fn at_guest(&mut self, number: u64, ask: Ask) -> Result<Option<Answer>, String> {
+        // A seat is asked for one deed at a time: what is not claimed by now answers a former one.
+        self.unclaimed.retain(|(peer, message)| *peer != number || message.answer().is_none());
         match ask {
-            Ask::Prepare(epoch) => {
-                self.make_room(number, epoch).await?;
-                Ok(Some(Answer::Prepared(epoch)))
-            }
-            Ask::Copy(epoch) => {
-                self.copy_on(number).await?;
-                Ok(Some(Answer::Copied(epoch)))
-            }
-            Ask::Stop(epoch) => {
-                self.stop_at_guest(number).await?;
-                Ok(Some(Answer::Stopped(epoch)))
-            }
-            Ask::Take(epoch) => {
-                let whole = self.take_from(number).await?;
-                Ok(Some(Answer::Taken(epoch, whole)))
-            }
-            Ask::Accept(epoch, whole) => {
-                self.give_to(number).await?;
-                Ok(Some(Answer::Accepted(epoch, whole)))
-            }
+            Ask::Prepare(epoch) => self.make_room(number, epoch).await?,
+            Ask::Copy(epoch) => self.copy_on(number, epoch).await?,
+            Ask::Stop(epoch) => self.stop_at_guest(number, epoch).await?,
+            Ask::Take(epoch) => return Ok(Some(Answer::Taken(epoch, self.take_from(number, epoch).await?))),
+            Ask::Accept(epoch, digest) => self.give_to(number, epoch, digest).await?,
             Ask::Start(epoch) => {
-                self.say(number, ToGuest::Start)?;
-                self.expect(number, runs(epoch)).await?;
-                Ok(Some(Answer::Runs(epoch)))
+                self.say(number, ToGuest::Start { epoch })?;
+                self.answer_of(number, ask).await?;
             }
-            Ask::GoOn { epoch, .. } => {
-                self.stay(number, epoch).await?;
-                Ok(Some(Answer::Runs(epoch)))
-            }
-            Ask::Discard(_) => {
-                self.discard(number);
-                Ok(None)
-            }
+            Ask::GoOn { former, epoch } => self.stay(number, former, epoch).await?,
+            Ask::Discard(_) => self.discard(number),
         }
+        Ok(match ask {
+            Ask::Prepare(epoch) => Some(Answer::Prepared(epoch)),
+            Ask::Copy(epoch) => Some(Answer::Copied(epoch)),
+            Ask::Stop(epoch) => Some(Answer::Stopped(epoch)),
+            Ask::Accept(epoch, digest) => Some(Answer::Accepted(epoch, digest)),
+            Ask::Start(epoch) | Ask::GoOn { epoch, .. } => Some(Answer::Runs(epoch)),
+            Ask::Take(_) | Ask::Discard(_) => None,
+        })
     }
 
     /// Lets a guest make room for the family.
@@ -64,22 +51,15 @@ impl HomeWarden {
             lease: super::lease(&self.common),
         };
         self.say(number, prepare)?;
-        let pages = loop {
-            match self.expect(number, prepared).await? {
-                Preparing::Done(pages) => break pages,
-                Preparing::Clocks(question) => {
-                    let answer = ToGuest::Clocks { question, clocks: clocks().map_err(describe)? };
-                    self.say(number, answer)?;
-                }
-            }
-        };
-        self.under_way()?.pages = Some(pages);
+        if let ToHome::Prepared { pages, .. } = self.answer_of(number, Ask::Prepare(epoch)).await? {
+            self.under_way()?.pages = Some(pages);
+        }
         Ok(())
     }
 
     /// The guest sends memory while the family runs there.
-    async fn copy_on(&mut self, number: u64) -> Result<(), String> {
-        let copied = self.copy_with(number, true).await;
+    async fn copy_on(&mut self, number: u64, epoch: Epoch) -> Result<(), String> {
+        let copied = self.copy_with(number, epoch, true).await;
         let Err(reason) = copied else { return Ok(()) };
         if !self.under_way()?.is_homeward() || !self.heard.contains_key(&number) {
             return Err(reason);
@@ -88,30 +68,29 @@ impl HomeWarden {
         tracing::info!(%reason, "nothing comes home before the family stands still");
         self.under_way()?.transfer = self.next_transfer();
         self.expect_memory()?;
-        self.copy_with(number, false).await
+        self.copy_with(number, epoch, false).await
     }
 
-    async fn copy_with(&mut self, number: u64, rounds: bool) -> Result<(), String> {
+    async fn copy_with(&mut self, number: u64, epoch: Epoch, rounds: bool) -> Result<(), String> {
         let home = self.key.hash();
         let moving = self.under_way()?;
-        let (pages, transfer) = (moving.pages.ok_or("nobody has made room")?, moving.transfer);
+        let (pages, wanted) = (moving.pages.ok_or("nobody has made room")?, moving.transfer);
         let key = moving.next.as_ref().map_or(home, |next| next.accept.key);
-        self.say(number, ToGuest::Copy { pages, key, transfer, rounds })?;
-        let sent = self.expect_within(number, COPY_LIMIT, |message| copied(message, transfer)).await?;
-        self.under_way()?.sent += sent?;
-        Ok(())
+        self.say(number, ToGuest::Copy { epoch, pages, key, transfer: wanted, rounds })?;
+        match self.answer_of(number, Ask::Copy(epoch)).await? {
+            ToHome::Copied { transfer, sent, .. } if transfer == wanted => {
+                self.under_way()?.sent += sent;
+                Ok(())
+            }
+            // Of the first attempt, which was taken for a failure too early.
+            _ => Err("the guest warden has copied memory of another transfer".to_owned()),
+        }
     }
 
-    async fn stop_at_guest(&mut self, number: u64) -> Result<(), String> {
+    async fn stop_at_guest(&mut self, number: u64, epoch: Epoch) -> Result<(), String> {
         let to_home = self.under_way()?.is_homeward();
-        self.freezes += 1;
-        let attempt = self.freezes;
-        if let Some(heard) = self.heard.get_mut(&number) {
-            heard.freeze = attempt;
-        }
-        self.unclaimed.retain(|(peer, message)| *peer != number || message.attempt().is_none());
-        self.say(number, ToGuest::Freeze { attempt, to_home })?;
-        self.expect(number, still(attempt)).await?;
+        self.say(number, ToGuest::Freeze { epoch, to_home })?;
+        self.answer_of(number, Ask::Stop(epoch)).await?;
         let from = self.away.take();
         // What the deputies say from now on is for the next guest; at home it is for the bodies that stand still.
         let lines = if to_home { Default::default() } else { std::mem::take(&mut self.outboxes) };
@@ -120,46 +99,45 @@ impl HomeWarden {
         Ok(())
     }
 
-    /// Has the rest of the memory sent, and hears what else the family is.
-    async fn take_from(&mut self, number: u64) -> Result<Digest, String> {
+    /// Has the rest of the memory sent, and hears what else the family is; what all that comes to.
+    async fn take_from(&mut self, number: u64, epoch: Epoch) -> Result<Digest, String> {
         if self.under_way()?.is_homeward() {
             self.recall_deputies(number)?;
         }
         let transfer = self.under_way()?.transfer;
-        self.say(number, ToGuest::SendRest { transfer })?;
-        let (family, sent) = self.expect(number, captured(self.freezes)).await?;
+        self.say(number, ToGuest::SendRest { epoch, transfer })?;
+        let answer = self.answer_of(number, Ask::Take(epoch)).await?;
+        let ToHome::Captured { digest, family, sent, .. } = answer else {
+            return Err("the guest warden has not sent the family".to_owned());
+        };
         if let Some(deputy) = &mut self.deputy {
             deputy.heard(&family);
         }
         let moving = self.under_way()?;
         moving.sent += sent;
         moving.family = family;
-        // Every batch of memory has a digest of its own, and one transfer brings one family only.
-        Ok(Digest(transfer))
+        Ok(digest)
     }
 
     /// The family becomes complete there.
-    async fn give_to(&mut self, number: u64) -> Result<(), String> {
+    async fn give_to(&mut self, number: u64, epoch: Epoch, digest: Digest) -> Result<(), String> {
         let moving = self.under_way()?;
-        let (family, transfer, rest) = (moving.family.clone(), moving.transfer, moving.leaving.rest.take());
+        let (family, transfer) = (moving.family.clone(), moving.transfer);
         self.agree(&family).await?;
-        self.say(number, ToGuest::Context { family, transfer })?;
-        if let Some(rest) = rest {
-            let sent = self.meanwhile(rest).await?;
-            self.under_way()?.sent += sent;
-        }
-        self.expect(number, |message| matches!(message, ToHome::Ready).then_some(())).await
+        self.say(number, ToGuest::Context { epoch, digest, family, transfer })?;
+        self.answer_of(number, Ask::Accept(epoch, digest)).await?;
+        Ok(())
     }
 
     /// The family goes on where it is: the move did not happen.
-    async fn stay(&mut self, number: u64, epoch: Epoch) -> Result<(), String> {
+    async fn stay(&mut self, number: u64, former: Epoch, epoch: Epoch) -> Result<(), String> {
         // Its threads may have streams here already: theirs are no lines to the family.
         if let Some(next) = self.under_way()?.next.as_ref().map(|next| next.number) {
             self.dismiss(next);
         } else {
             self.keep_deputies();
         }
-        self.say(number, ToGuest::Thaw { epoch })?;
+        self.say(number, ToGuest::Thaw { former, epoch })?;
         let moving = self.under_way()?;
         let lines = std::mem::take(&mut moving.lines);
         if let Some(peer) = moving.from.take() {
@@ -176,9 +154,7 @@ impl HomeWarden {
             self.catch_up();
         }
         self.effects();
-        self.expect(number, runs(epoch)).await?;
-        // What it said of the former epoch came before that, and is no answer to anything any more.
-        self.unclaimed.retain(|(peer, _)| *peer != number);
+        self.answer_of(number, Ask::GoOn { former, epoch }).await?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ impl HomeWarden {
                 Ok(Some(Answer::Prepared(epoch)))
             }
             Ask::Accept(epoch, whole) => {
-                self.bring_home().await?;
+                self.bring_home(whole).await?;
                 Ok(Some(Answer::Accepted(epoch, whole)))
             }
             Ask::Start(epoch) => {
@@ -29,7 +29,7 @@ impl HomeWarden {
                 Ok(Some(Answer::Stopped(epoch)))
             }
             Ask::Take(epoch) => {
-                let whole = self.take_program_out()?;
+                let whole = self.take_program_out().await?;
                 Ok(Some(Answer::Taken(epoch, whole)))
             }
             Ask::GoOn { epoch, .. } => {

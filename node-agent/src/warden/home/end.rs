@@ -11,7 +11,7 @@ use crate::warden::common::write_whole;
 impl HomeWarden {
     /// A guest warden was killed, as its agent has seen: the same as the end of its control stream.
     pub(super) fn lose(&mut self, key: KeyHash) {
-        if let Some((number, _)) = self.heard.iter().find(|(_, heard)| heard.key == key) {
+        if let Some((number, _)) = self.heard.iter().find(|(_, heard)| **heard == key) {
             self.told_dead = *number;
             // The receiver is this warden.
             let _ = self.events.send(Event::Control(*number, None));

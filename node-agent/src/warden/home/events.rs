@@ -8,13 +8,16 @@ use ipc_home::protocol::{FromBody, ToBody};
 use ipc_home::residence::Verdict;
 use migration::handoff::{Incarnation, Seat};
 use migration::pages::Run;
+use transport::Epoch;
 
 use super::HomeWarden;
+use super::peer::clocks;
 use crate::warden::bulk::Order;
 use crate::warden::common::{Asked, Visit};
 use crate::warden::control::{FromWarden, ToWarden};
 use crate::warden::fail;
-use crate::warden::handoff::{Fetch, Fetched, ToGuest, ToHome};
+use crate::warden::handoff::{ToGuest, ToHome};
+use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::Outbox;
 
 pub(super) enum Event {
@@ -37,6 +40,8 @@ pub(super) struct Line {
     /// The guest warden's.
     pub(super) peer: u64,
     pub(super) tid: u32,
+    /// In which it was opened.
+    pub(super) epoch: Epoch,
     /// Counts all streams of the family: the thread of a new program has the id of one of the former program.
     pub(super) number: u64,
 }
@@ -84,10 +89,23 @@ impl HomeWarden {
                 // Of no interest to one that has been dismissed.
                 let _ = self.say(number, ToGuest::Here);
             }
+            Event::Control(number, Some(ToHome::AskClocks(question))) => {
+                fail::pass("home", "ask clocks");
+                match clocks() {
+                    // As above.
+                    Ok(clocks) => drop(self.say(number, ToGuest::Clocks { question, clocks })),
+                    Err(error) => tracing::error!(%error, "home's clocks cannot be read"),
+                }
+            }
             Event::Control(number, Some(message)) => {
                 fail::pass("home", message.name());
-                let heard = self.heard.get(&number);
-                if heard.is_some_and(|heard| message.attempt().is_none_or(|freeze| freeze == heard.freeze)) {
+                if self.unclaimed.len() >= UNCLAIMED_MAX {
+                    tracing::warn!(
+                        number,
+                        word = message.name(),
+                        "a guest warden says more than it is asked"
+                    );
+                } else if self.heard.contains_key(&number) {
                     self.unclaimed.push_back((number, message));
                 }
             }
@@ -113,17 +131,17 @@ impl HomeWarden {
     }
 
     /// A thread asks for a call, or tells of something.
-    fn on_call(&mut self, Line { peer, tid, .. }: Line, message: FromBody, tail: Bytes) {
+    fn on_call(&mut self, Line { peer, tid, epoch, .. }: Line, message: FromBody, tail: Bytes) {
         self.call_bytes += tail.len() as u64;
         let is_undecided = self.under_way.as_ref().is_some_and(|moving| moving.is_starting);
         if !is_undecided {
             let seat = Seat::Guest(Incarnation(peer));
-            let (verdict, actions) = self.residence.called(seat, self.residence.epoch());
+            let (verdict, actions) = self.residence.called(seat, epoch);
             if let Ok(moving) = self.under_way() {
                 moving.due.extend(actions);
             }
             if verdict != Verdict::Execute {
-                tracing::warn!(peer, tid, ?verdict, "a call of a body that does not count");
+                tracing::warn!(peer, tid, %epoch, "a call of a body that does not count");
                 return;
             }
         }
@@ -181,6 +199,9 @@ impl HomeWarden {
         self.first_lines.get(&line.tid).is_some_and(|first| line.number < *first)
     }
 }
+
+/// Home waits for one answer at a time, and for new programs.
+const UNCLAIMED_MAX: usize = 4096;
 
 /// A guest asks for sixteen; more than this is a mistake.
 const PAGES_PER_FETCH_MAX: u32 = 256;

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::HomeWarden;
 use super::state::private_bytes;
-use crate::warden::bulk::{Sent, Source};
+use crate::warden::bulk::{Rest, Source};
 use crate::warden::common::describe;
 
 /// What there is of a program that leaves home.
@@ -31,8 +31,6 @@ pub(super) struct Leaving {
     area: Option<HealingArea>,
     frozen: Option<Frozen>,
     image: Option<ProcessImage>,
-    /// The rest of its memory is being sent.
-    pub(super) rest: Option<oneshot::Receiver<Result<Sent, String>>>,
 }
 
 impl HomeWarden {
@@ -68,8 +66,8 @@ impl HomeWarden {
         Ok(())
     }
 
-    /// Takes everything that the program is; the rest of its memory is on its way then.
-    pub(super) fn take_program_out(&mut self) -> Result<Digest, String> {
+    /// Takes everything that the program is, and sends the rest of its memory; what all that comes to.
+    pub(super) async fn take_program_out(&mut self) -> Result<Digest, String> {
         let leaving = &mut self.under_way()?.leaving;
         let (frozen, area) = (leaving.frozen.take(), leaving.area.take());
         let (mut frozen, area) = frozen.zip(area).ok_or("the program does not stand still")?;
@@ -78,15 +76,18 @@ impl HomeWarden {
         (moving.leaving.frozen, moving.leaving.area) = (Some(frozen), Some(area));
         let (image, rest) = taken?;
         moving.family = FamilyImage { processes: vec![image.clone()] };
-        (moving.leaving.image, moving.leaving.rest) = (Some(image), Some(rest));
-        Ok(Digest(moving.transfer))
+        moving.leaving.image = Some(image);
+        let (sent, sum) = self.meanwhile(rest).await?;
+        let moving = self.under_way()?;
+        moving.sent += sent;
+        sum.with(&moving.family).map(Digest).map_err(describe)
     }
 
     fn capture_program(
         &mut self,
         frozen: &mut Frozen,
         area: &HealingArea,
-    ) -> Result<(ProcessImage, oneshot::Receiver<Result<Sent, String>>), String> {
+    ) -> Result<(ProcessImage, oneshot::Receiver<Result<Rest, String>>), String> {
         let layout = self.movable_layout(&Side::HomeTracked)?;
         let taken = self.foothold.ok_or("no address range of homing's own")?.range();
         if layout.vmas.iter().any(|vma| vma.start < taken.end && taken.start < vma.end) {

@@ -58,14 +58,6 @@ struct Peer {
     control: Outbox<ToGuest>,
 }
 
-/// What home keeps of a guest warden whose words count.
-#[derive(Clone, Copy, Debug)]
-struct Heard {
-    key: KeyHash,
-    /// The last freeze that it was asked for; 0: none.
-    freeze: u64,
-}
-
 struct HomeWarden {
     pid: u32,
     process: ProcessId,
@@ -83,9 +75,7 @@ struct HomeWarden {
     /// Guest wardens dialled so far; the number of the last one.
     peers: u64,
     /// Those whose words count.
-    heard: BTreeMap<u64, Heard>,
-    /// Freezes asked for so far: the number of the last one.
-    freezes: u64,
+    heard: BTreeMap<u64, KeyHash>,
     /// To guest wardens that were dismissed, and may not have heard it yet.
     parting: Vec<Connection>,
     /// Where the family is; `None`: at home.
@@ -160,7 +150,6 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         under_way: None,
         peers: 0,
         heard: BTreeMap::new(),
-        freezes: 0,
         parting: Vec::new(),
         away: None,
         deputy: None,

@@ -6,17 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipc_home::deputy::Deputy;
 use ipc_home::protocol::{FromBody, ToBody};
-use migration::image::FamilyImage;
+use migration::handoff::{Answer, Ask};
 use migration::sys::clock;
 use tokio::sync::{mpsc, oneshot};
 use transport::Epoch;
 use transport::channel::Channel;
 
-use super::{Event, Heard, HomeWarden, Line, Peer};
-use crate::warden::bulk::Sent;
+use super::{Event, HomeWarden, Line, Peer};
 use crate::warden::common::{describe, done};
 use crate::warden::control::Accept;
-use crate::warden::handoff::{Clocks, Fetch, Fetched, ToGuest, ToHome};
+use crate::warden::handoff::{Clocks, ToGuest, ToHome};
+use crate::warden::memory::{Fetch, Fetched};
 use crate::warden::streams::{Outbox, read};
 
 impl HomeWarden {
@@ -24,7 +24,7 @@ impl HomeWarden {
         self.peers += 1;
         let number = self.peers;
         // From now on, so that its end is noticed at once, even if it comes before the connection.
-        self.heard.insert(number, Heard { key: accept.key, freeze: 0 });
+        self.heard.insert(number, accept.key);
         let endpoint = Rc::clone(&self.endpoint);
         let dialled = self.during(async move {
             let connection = endpoint.connect(accept.addr, accept.key).await.map_err(describe)?;
@@ -48,7 +48,7 @@ impl HomeWarden {
                 match channel {
                     Channel::Calls => {
                         lines.set(lines.get() + 1);
-                        let line = Line { peer: number, tid: 0, number: lines.get() };
+                        let line = Line { peer: number, tid: 0, epoch: Epoch(0), number: lines.get() };
                         serve_calls(line, Outbox::new(sender), receiver, events.clone());
                     }
                     Channel::Pages => serve_fetches(Outbox::new(sender), receiver, events.clone()),
@@ -84,7 +84,7 @@ impl HomeWarden {
             return;
         }
         // It is known to be there.
-        let _ = self.say(number, ToGuest::Discard);
+        let _ = self.say(number, ToGuest::Discard { epoch: self.residence.promised() });
         self.parting.retain(|connection| connection.end().is_none());
         let connection = self.peer(number).map(|peer| peer.connection.clone());
         self.parting.extend(connection);
@@ -102,30 +102,21 @@ impl HomeWarden {
         let _ = tokio::time::timeout(STEP_LIMIT, all).await;
     }
 
-    /// Waits for a word of the guest warden of this number; everything else that happens meanwhile is done.
-    pub(super) async fn expect<T>(
-        &mut self,
-        number: u64,
-        wanted: impl Fn(&ToHome) -> Option<T>,
-    ) -> Result<T, String> {
-        self.expect_within(number, STEP_LIMIT, wanted).await
-    }
-
-    /// [`HomeWarden::expect`] with another limit.
-    pub(super) async fn expect_within<T>(
-        &mut self,
-        number: u64,
-        limit: Duration,
-        wanted: impl Fn(&ToHome) -> Option<T>,
-    ) -> Result<T, String> {
-        self.hear(number, limit, |message| match message {
-            ToHome::Failed { reason, .. } => Some(Err(reason.clone())),
-            message => wanted(message).map(Ok),
+    /// Waits for the answer of the guest warden of this number to what it was asked; everything else that happens meanwhile
+    /// is done.
+    pub(super) async fn answer_of(&mut self, number: u64, ask: Ask) -> Result<ToHome, String> {
+        let limit = if matches!(ask, Ask::Copy(_)) { COPY_LIMIT } else { STEP_LIMIT };
+        self.hear(number, limit, |message| {
+            let answer = message.answer().filter(|answer| ask.is_answered_by(*answer));
+            answer.map(|answer| match (answer, message) {
+                (Answer::Failed(_), ToHome::Failed { reason, .. }) => Err(reason.clone()),
+                _ => Ok(message.clone()),
+            })
         })
         .await
     }
 
-    /// The same for whoever knows its own failures: a step of the handoff that fails meanwhile is another one's.
+    /// Waits for a word of it.
     pub(super) async fn hear<T>(
         &mut self,
         number: u64,
@@ -199,8 +190,8 @@ pub(super) fn serve_calls(
     let mut outbox = Some(outbox);
     read::<FromBody>(receiver, move |frame| {
         let Some((message, tail)) = frame else { return };
-        if let FromBody::Attach { tid, .. } = message {
-            line.tid = tid;
+        if let FromBody::Attach { tid, epoch, .. } = message {
+            (line.tid, line.epoch) = (tid, epoch);
             if let Some(outbox) = outbox.take() {
                 drop(events.send(Event::Attached(line, outbox)));
             }
@@ -221,45 +212,6 @@ pub(super) fn serve_fetches(
             drop(events.send(Event::Fetch(fetch, Rc::clone(&answers))));
         }
     });
-}
-
-/// What a guest says until there is room for the family.
-pub(super) enum Preparing {
-    /// Its clocks must be set by home's.
-    Clocks(u64),
-    /// Pages go there.
-    Done(std::net::SocketAddr),
-}
-
-pub(super) fn prepared(message: &ToHome) -> Option<Preparing> {
-    match message {
-        ToHome::AskClocks(question) => Some(Preparing::Clocks(*question)),
-        ToHome::Prepared { pages } => Some(Preparing::Done(*pages)),
-        _ => None,
-    }
-}
-
-pub(super) fn still(wanted: u64) -> impl Fn(&ToHome) -> Option<()> {
-    move |message| matches!(message, ToHome::Still { attempt } if *attempt == wanted).then_some(())
-}
-
-/// The end of the rounds of one transfer.
-pub(super) fn copied(message: &ToHome, wanted: u64) -> Option<Result<Sent, String>> {
-    match message {
-        ToHome::Copied { transfer, sent } if *transfer == wanted => Some(sent.clone()),
-        _ => None,
-    }
-}
-
-pub(super) fn runs(wanted: Epoch) -> impl Fn(&ToHome) -> Option<()> {
-    move |message| matches!(message, ToHome::Running { epoch } if *epoch == wanted).then_some(())
-}
-
-pub(super) fn captured(wanted: u64) -> impl Fn(&ToHome) -> Option<(FamilyImage, Sent)> {
-    move |message| match message {
-        ToHome::Captured { attempt, family, sent } if *attempt == wanted => Some((family.clone(), *sent)),
-        _ => None,
-    }
 }
 
 /// Home's clocks now.

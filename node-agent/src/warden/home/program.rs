@@ -5,6 +5,7 @@ use migration::capture::{Access, capture};
 use migration::deputize::deputize;
 use migration::foothold::Foothold;
 use migration::freeze::Frozen;
+use migration::handoff::Digest;
 use migration::image::ProcessImage;
 use migration::landing::HealingArea;
 use migration::layout::{self, Side};
@@ -98,9 +99,10 @@ impl HomeWarden {
         let rest = self.bulk()?.rest(transfer, vec![(source(pid, Some(&area), None), layout.clone())]);
         let image = capture(frozen, layout, Access::Healing(&area), &self.waiter).map_err(describe)?;
         let guest = self.away.as_ref().ok_or("the family is at home")?.number;
-        self.say(guest, ToGuest::NewProgram { image: Box::new(image.clone()), transfer })?;
-        self.meanwhile(rest).await?;
+        let (_, sum) = self.meanwhile(rest).await?;
         self.bulk()?.settle();
+        let digest = sum.with(&image).map(Digest).map_err(describe)?;
+        self.say(guest, ToGuest::NewProgram { image: Box::new(image.clone()), transfer, digest })?;
         self.hear(guest, STEP_LIMIT, move |message| match message {
             ToHome::ProgramRuns(runs) if *runs == pid => Some(Ok(())),
             ToHome::ProgramFailed(failed, reason) if *failed == pid => Some(Err(reason.clone())),

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use ipc_home::deputy::Deputy;
 use migration::foothold::Foothold;
+use migration::handoff::Digest;
 use migration::homecoming;
 use migration::image::ProcessImage;
 use migration::remote::Remote;
@@ -16,7 +17,8 @@ use super::HomeWarden;
 use super::state::how_it_ended;
 use crate::warden::bulk::{Order, Target};
 use crate::warden::common::describe;
-use crate::warden::handoff::{Plan, ToGuest};
+use crate::warden::handoff::{OTHER, ToGuest};
+use crate::warden::memory::Plan;
 
 impl HomeWarden {
     /// Memory may come home.
@@ -44,11 +46,14 @@ impl HomeWarden {
     }
 
     /// The memory is in place, and every thread at home is at hand; none runs yet.
-    pub(super) async fn bring_home(&mut self) -> Result<(), String> {
+    pub(super) async fn bring_home(&mut self, whole: Digest) -> Result<(), String> {
         let moving = self.under_way()?;
         let (transfer, family) = (moving.transfer, moving.family.clone());
         let received = self.bulk()?.received(transfer);
-        self.meanwhile(received).await?;
+        let sum = self.meanwhile(received).await?;
+        if sum.with(&family).map(Digest).map_err(describe)? != whole {
+            return Err(OTHER.to_owned());
+        }
         self.agree(&family).await?;
         // One that were missing when the others are let go would stay behind, stopped.
         self.until_none("threads at home are not at hand", Deputy::absent).await

@@ -7,7 +7,7 @@ use transport::wire;
 
 use super::*;
 use crate::fuzz::encoded;
-use crate::warden::handoff::Plan;
+use crate::warden::memory::Plan;
 
 fn valid() -> Vec<(&'static str, Vec<u8>)> {
     let runs = vec![Run { start: 0x1000, pages: 1 }, Run { start: 0x4000, pages: 1 }];
@@ -19,7 +19,7 @@ fn valid() -> Vec<(&'static str, Vec<u8>)> {
     let layout = Layout { vmas: vec![vma], special: Vec::new() };
     let plan = Plan { layout, fresh: true, gone: runs.clone(), still: false };
     let frames = [
-        ("batch", Memory::Batch { transfer: 1, pid: 77, runs, unpacked_bytes, digest }, packed),
+        ("batch", Memory::Batch { transfer: 1, pid: 77, runs, unpacked_bytes, digest, again: false }, packed),
         ("layout", Memory::Layout { transfer: 1, pid: 77, plan }, Vec::new()),
         ("mark", Memory::Mark { transfer: 1, number: 2 }, Vec::new()),
         ("complete", Memory::Complete { transfer: 1, number: 3 }, Vec::new()),
