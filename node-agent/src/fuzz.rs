@@ -20,7 +20,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::job::output::Stream;
 use crate::members::{Member, Members};
 use crate::mover::Refusal;
-use crate::queue::{Home, Owner, ResourceLimit, Spec, TaskId};
+use crate::queue::{Home, Owner, ResourceLimit, Setting, Spec, TaskId};
 use crate::warden::control::{
     Accept, FromWarden, MoveReport, Needs, Offer, ProcessStatus, ToWarden, WardenRole, WardenStatus,
 };
@@ -55,8 +55,11 @@ fn offer() -> Offer {
 fn new_job() -> NewJob {
     let spec = Spec {
         array: "0-99%8".parse().ok(),
-        limits: vec![ResourceLimit { resource: 7, soft: Some(1024), hard: None }],
-        env: vec![(b"MODE".to_vec(), b"fast".to_vec())],
+        setting: Setting {
+            limits: vec![ResourceLimit { resource: 7, soft: Some(1024), hard: None }],
+            env: vec![(b"MODE".to_vec(), b"fast".to_vec())],
+            ..Setting::of(b"/tmp".to_vec())
+        },
         ..Spec::new(vec![b"sim".to_vec()], b"/tmp".to_vec(), Home::Node("alpha".into()))
     };
     let owner = Owner { uid: 1000, gid: 1000, groups: vec![44] };

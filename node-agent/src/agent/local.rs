@@ -83,7 +83,7 @@ async fn converse(stream: UnixStream, caller: Caller, owner: Owner, events: mpsc
     while let Ok(Some((mut request, _))) = reader.recv::<Request>().await {
         if let Request::Job(JobRequest::Submit(job)) = &mut request {
             job.owner = owner.clone();
-            job.spec.limits = caller.pid.map(proc::limits).unwrap_or_default();
+            job.spec.setting.limits = caller.pid.map(proc::limits).unwrap_or_default();
         }
         let (reply, mut responses) = mpsc::channel(RESPONSES_MAX);
         if events.send(Event::Asked { caller, request, reply }).await.is_err() {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{ExitCode, Failure};
-use crate::queue::{Bytes, End, Job, Owner, ProgramSpec, ResourceLimit, TaskId};
+use crate::queue::{Bytes, End, Job, Owner, ProgramSpec, Setting, TaskId};
 
 /// One attempt of one task, as its home starts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,20 +16,8 @@ pub struct Launch {
     pub owner: Owner,
     /// The program and its arguments.
     pub command: Vec<Bytes>,
-    /// The working directory.
-    pub dir: Bytes,
-    /// Standard input; nothing to read without one.
-    pub stdin: Option<Bytes>,
-    /// Standard output; kept by homing without one.
-    pub stdout: Option<Bytes>,
-    /// Standard error; kept by homing without one.
-    pub stderr: Option<Bytes>,
-    /// The environment, whole.
-    pub env: Vec<(Bytes, Bytes)>,
-    /// As in umask(2).
-    pub umask: u32,
-    /// As in setrlimit(2).
-    pub limits: Vec<ResourceLimit>,
+    /// In which surroundings.
+    pub setting: Setting,
     /// For how long it may run.
     pub time_limit_ms: Option<u64>,
     /// The agent's socket, to tell it of the end.
@@ -49,25 +37,22 @@ impl Launch {
                 vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.cloned().unwrap_or_default()]
             }
         };
-        let mut env = spec.env.clone();
+        let mut setting = spec.setting.clone();
+        let env = &mut setting.env;
         env.push((JOB_VARIABLE.into(), job.id.to_string().into()));
         env.push((ATTEMPT_VARIABLE.into(), attempt.to_string().into()));
         if spec.array.is_some() {
             env.push((INDEX_VARIABLE.into(), index.to_string().into()));
         }
-        let file = |path: &Option<Bytes>| path.as_ref().map(|path| fill(path, task));
+        for path in [&mut setting.stdin, &mut setting.stdout, &mut setting.stderr].into_iter().flatten() {
+            *path = fill(path, task);
+        }
         Launch {
             task,
             attempt,
             owner: job.owner.clone(),
             command,
-            dir: spec.dir.clone(),
-            stdin: file(&spec.stdin),
-            stdout: file(&spec.stdout),
-            stderr: file(&spec.stderr),
-            env,
-            umask: spec.umask,
-            limits: spec.limits.clone(),
+            setting,
             time_limit_ms: spec.time_limit_ms,
             agent,
         }

@@ -67,8 +67,8 @@ fn prepare(dir: &Path, parent: &OwnedFd) -> Result<Launch, Failure> {
     let launch = Record::at(dir.to_owned()).launch().map_err(failed("cannot read what to start"))?;
     let (out, err) = wait_for_go(parent).map_err(failed("cannot hear the job's parent"))?;
     rustix::process::setsid().map_err(|error| failed("cannot begin a session")(error.into()))?;
-    rustix::process::umask(Mode::from_raw_mode(launch.umask & 0o777));
-    for limit in &launch.limits {
+    rustix::process::umask(Mode::from_raw_mode(launch.setting.umask & 0o777));
+    for limit in &launch.setting.limits {
         set_limit(limit).map_err(failed(&format!("cannot set resource limit {}", limit.resource)))?;
     }
     become_owner(&launch)
@@ -76,8 +76,8 @@ fn prepare(dir: &Path, parent: &OwnedFd) -> Result<Launch, Failure> {
     // From here on with the owner's rights alone.
     let at = |path: &[u8]| Path::new(OsStr::from_bytes(path)).to_owned();
     let named = |what: &str, path: &[u8]| failed(&format!("cannot {what} {}", at(path).display()));
-    std::env::set_current_dir(at(&launch.dir)).map_err(named("enter", &launch.dir))?;
-    let stdin = launch.stdin.as_deref().unwrap_or(b"/dev/null");
+    std::env::set_current_dir(at(&launch.setting.dir)).map_err(named("enter", &launch.setting.dir))?;
+    let stdin = launch.setting.stdin.as_deref().unwrap_or(b"/dev/null");
     let input = File::open(at(stdin)).map_err(named("read", stdin))?;
     let file = |path: &Option<Vec<u8>>, kept: OwnedFd| match path {
         None => Ok(kept),
@@ -87,10 +87,10 @@ fn prepare(dir: &Path, parent: &OwnedFd) -> Result<Launch, Failure> {
             opened.map(OwnedFd::from).map_err(named("write", path))
         }
     };
-    let out = match (&launch.stdout, &launch.stderr) {
+    let out = match (&launch.setting.stdout, &launch.setting.stderr) {
         // As `>FILE 2>&1` does it.
         (Some(one), Some(other)) if one == other => {
-            let both = file(&launch.stdout, out)?;
+            let both = file(&launch.setting.stdout, out)?;
             rustix::stdio::dup2_stderr(&both)
                 .map_err(|error| failed("cannot set standard error")(error.into()))?;
             both
@@ -155,7 +155,7 @@ fn become_it(launch: &Launch) -> Failure {
         return Failure::new(ExitCode::NotStarted, "cannot run", "no program is named");
     };
     let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
-    let env = launch.env.iter().map(|(key, value)| (text(key), text(value)));
+    let env = launch.setting.env.iter().map(|(key, value)| (text(key), text(value)));
     cannot_run(program, &Command::new(program).args(words).env_clear().envs(env).exec())
 }
 

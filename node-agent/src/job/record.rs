@@ -272,7 +272,7 @@ const RESERVED_BYTES: usize = 8192;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Owner;
+    use crate::queue::{Owner, Setting};
 
     const TASK: TaskId = TaskId { job: 71, index: 3 };
 
@@ -282,13 +282,7 @@ mod tests {
             attempt: 1,
             owner: Owner { uid: 0, gid: 0, groups: vec![] },
             command: vec![b"/bin/true".to_vec()],
-            dir: b"/".to_vec(),
-            stdin: None,
-            stdout: None,
-            stderr: None,
-            env: vec![],
-            umask: 0o022,
-            limits: vec![],
+            setting: Setting::of(b"/".to_vec()),
             time_limit_ms: None,
             agent: b"/run/none.sock".to_vec(),
         }

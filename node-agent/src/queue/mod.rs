@@ -36,7 +36,7 @@ pub use array::{ARRAY_TASKS_MAX, Array};
 pub use command::{Command, Refused, Reply, Submission};
 pub use job::{CANCELLED_CODE, End, Job, Owner, State, TIME_LIMIT_CODE, Task, TaskId};
 pub(crate) use spec::check_name;
-pub use spec::{After, Bytes, Home, ProgramSpec, ResourceLimit, Spec};
+pub use spec::{After, Bytes, Home, ProgramSpec, ResourceLimit, Setting, Spec};
 
 /// All jobs that the cluster knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

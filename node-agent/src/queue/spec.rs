@@ -35,6 +35,13 @@ pub struct Spec {
     pub time_limit_ms: Option<u64>,
     /// How often a task that failed is run again.
     pub retries: u32,
+    /// In which surroundings.
+    pub setting: Setting,
+}
+
+/// What a program finds when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
     /// The working directory.
     pub dir: Bytes,
     /// A file as standard input; nothing to read without one.
@@ -106,13 +113,7 @@ impl Spec {
             not_nodes: Vec::new(),
             time_limit_ms: None,
             retries: 0,
-            dir,
-            stdin: None,
-            stdout: None,
-            stderr: None,
-            env: Vec::new(),
-            umask: 0o022,
-            limits: Vec::new(),
+            setting: Setting::of(dir),
         }
     }
 
@@ -146,7 +147,7 @@ impl Spec {
         {
             return Err(format!("its home is to be {home}, where it must not be"));
         }
-        if self.dir.first() != Some(&b'/') {
+        if self.setting.dir.first() != Some(&b'/') {
             return Err("the working directory must begin with `/`".into());
         }
         self.check_texts()
@@ -180,23 +181,39 @@ impl Spec {
 
     fn check_texts(&self) -> Result<(), String> {
         let (ProgramSpec::Command(words) | ProgramSpec::Lines(words)) = &self.program;
-        let files = [Some(&self.dir), self.stdin.as_ref(), self.stdout.as_ref(), self.stderr.as_ref()];
-        let env = self.env.iter().flat_map(|(key, value)| [key, value]);
-        if words.iter().chain(files.into_iter().flatten()).chain(env).any(|text| text.contains(&0)) {
+        let Setting { dir, stdin, stdout, stderr, env, .. } = &self.setting;
+        let files = [Some(dir), stdin.as_ref(), stdout.as_ref(), stderr.as_ref()];
+        let variables = env.iter().flat_map(|(key, value)| [key, value]);
+        if words.iter().chain(files.into_iter().flatten()).chain(variables).any(|text| text.contains(&0)) {
             return Err("no argument, path or variable holds a zero byte".into());
         }
-        if let Some((key, _)) = self.env.iter().find(|(key, _)| key.is_empty() || key.contains(&b'=')) {
+        if let Some((key, _)) = env.iter().find(|(key, _)| key.is_empty() || key.contains(&b'=')) {
             return Err(format!("`{}` is no name of a variable", String::from_utf8_lossy(key)));
         }
-        let outputs = [self.stdout.as_ref(), self.stderr.as_ref()];
         let shared = |path: &&Bytes| !path.windows(2).any(|two| two == b"%a");
-        if self.array.is_some() && outputs.into_iter().flatten().any(|path| shared(&path)) {
+        if self.array.is_some() && [stdout, stderr].into_iter().flatten().any(|path| shared(&path)) {
             return Err(
                 "the tasks of an array would write over each other's output: put %a into the file's name"
                     .into(),
             );
         }
         Ok(())
+    }
+}
+
+impl Setting {
+    /// In this directory, with nothing to read, output that is kept, and an empty environment.
+    #[must_use]
+    pub fn of(dir: Bytes) -> Setting {
+        Setting {
+            dir,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            env: Vec::new(),
+            umask: 0o022,
+            limits: Vec::new(),
+        }
     }
 }
 

@@ -18,6 +18,10 @@ fn spec() -> Spec {
     Spec::new(vec![b"/bin/true".to_vec()], b"/".to_vec(), Home::Any)
 }
 
+fn root() -> Setting {
+    Setting::of(b"/".to_vec())
+}
+
 fn submit(queue: &mut Queue, request: u128, spec: Spec) -> Result<u64, Refused> {
     match queue.apply(Command::Submit(Box::new(submission(request, spec))))? {
         Reply::Submitted { job } => Ok(job),
@@ -195,9 +199,9 @@ fn senseless_jobs_are_refused() {
         Spec { retries: RETRIES_MAX + 1, ..spec() },
         Spec { nodes: vec!["n1".into()], not_nodes: vec!["n1".into()], ..spec() },
         Spec { home: Home::Node("n1".into()), not_nodes: vec!["n1".into()], ..spec() },
-        Spec { dir: b"relative".to_vec(), ..spec() },
-        Spec { array: array(), stdout: Some(b"/tmp/out".to_vec()), ..spec() },
-        Spec { env: vec![(b"A=B".to_vec(), vec![])], ..spec() },
+        Spec { setting: Setting::of(b"relative".to_vec()), ..spec() },
+        Spec { array: array(), setting: Setting { stdout: Some(b"/tmp/out".to_vec()), ..root() }, ..spec() },
+        Spec { setting: Setting { env: vec![(b"A=B".to_vec(), vec![])], ..root() }, ..spec() },
         Spec { after: vec![After { job: 1, any_end: true }; AFTER_MAX + 1], ..spec() },
     ];
     for bad in bad {
@@ -206,7 +210,11 @@ fn senseless_jobs_are_refused() {
         assert_eq!(queue, Queue::default());
     }
     assert!(spec().check().is_ok());
-    assert!(Spec { array: array(), stdout: Some(b"out.%a".to_vec()), ..spec() }.check().is_ok());
+    assert!(
+        Spec { array: array(), setting: Setting { stdout: Some(b"out.%a".to_vec()), ..root() }, ..spec() }
+            .check()
+            .is_ok()
+    );
 }
 
 #[test]

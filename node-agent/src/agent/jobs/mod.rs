@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use transport::NodeId;
+use tui::model::EventLevel;
 
+use super::log::About;
 use super::state::{Agent, Event, unix_ms};
 use super::{AgentError, Options, peers};
 use crate::cluster::kept::kept;
@@ -141,6 +143,10 @@ impl Agent {
             // As `homing run` does it.
             self.care.take(&process);
             self.jobs.programs.insert(task, program);
+            if let Some(job) = self.jobs.agreed().queue.job(task.job) {
+                let text = format!("job {} runs as {}", job.label(task.index), process.pid);
+                self.note(EventLevel::Info, About::process(&self.me.name.clone(), process.pid), text);
+            }
         }
         self.tend_jobs(false);
     }

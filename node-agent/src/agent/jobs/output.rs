@@ -29,8 +29,8 @@ impl Agent {
         let (attempt, over) = task
             .map_or((0, job.end_of(id.index).is_some()), |task| (task.attempt, task.state.end().is_some()));
         let path = match wanted.stream {
-            Stream::Out => &job.spec.stdout,
-            Stream::Err => &job.spec.stderr,
+            Stream::Out => &job.spec.setting.stdout,
+            Stream::Err => &job.spec.setting.stderr,
         };
         let empty = Output {
             piece: Piece { offset: wanted.offset, bytes: Vec::new() },

@@ -16,7 +16,7 @@ use crate::api::jobs::{JobRequest, JobResponse, NewJob};
 use crate::cli::args::Common;
 use crate::cli::{connect, print};
 use crate::exit::{ExitCode, Failure};
-use crate::queue::{Bytes, Home, Owner, ProgramSpec, Spec};
+use crate::queue::{Bytes, Home, Owner, ProgramSpec, Setting, Spec};
 
 pub(in crate::cli) async fn submit(common: &Common, args: SubmitArgs) -> Result<(), Failure> {
     let job = describe(args)?;
@@ -64,11 +64,14 @@ fn describe(mut args: SubmitArgs) -> Result<NewJob, Failure> {
         not_nodes: args.not_node,
         time_limit_ms: args.time_limit.map(millis),
         retries: args.retries.unwrap_or(plain.retries),
-        stdin: path(args.stdin),
-        stdout: path(args.stdout),
-        stderr: path(args.stderr),
-        env: environment(args.env_all, of_file, &args.env)?,
-        umask: own_umask(),
+        setting: Setting {
+            stdin: path(args.stdin),
+            stdout: path(args.stdout),
+            stderr: path(args.stderr),
+            env: environment(args.env_all, of_file, &args.env)?,
+            umask: own_umask(),
+            ..plain.setting
+        },
         ..plain
     };
     let owner = Owner { uid: 0, gid: 0, groups: Vec::new() };
