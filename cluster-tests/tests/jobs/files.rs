@@ -10,7 +10,7 @@ pub(crate) fn refusals(ground: Ground) {
     let file = |text: &str| desk.node().write_file("/tmp/job.toml", text.as_bytes()).unwrap();
     for (text, place) in [
         ("command = [\"true\"]\nnmae = \"x\"\n", "line 2, column 1"),
-        ("command = [\"true\"\n", "line 2"),
+        ("command = [\"true\"\n", "line 1, column 18"),
         ("command = \"true\"\n  cpus = \"two\"\n", "line 2, column 10"),
     ] {
         file(text);

@@ -207,7 +207,7 @@ mod tests {
     fn every_mistake_has_a_line_and_a_column() {
         for (text, line, column, word) in [
             ("", 1, 1, "command"),
-            ("command = [\"a\"\nname = 1", 2, 1, ""),
+            ("command = [\"a\"\nname = 1", 1, 15, "unclosed"),
             ("command = 7", 1, 11, "command"),
             ("command = \"a\"\nnmae = \"x\"", 2, 1, "nmae"),
             ("command = \"a\"\nname = \"7x\"", 2, 8, "name"),

@@ -110,7 +110,13 @@ pub(super) struct Patient<'a> {
 
 impl<'a> Patient<'a> {
     async fn new(common: &'a Common) -> Result<Patient<'a>, Failure> {
-        Ok(Patient { common, client: Some(connect(common).await?) })
+        match connect(common).await {
+            // An agent that was killed leaves its socket behind.
+            Err(failure) if failure.code == ExitCode::NoAgent && common.agent_socket().exists() => {
+                Ok(Patient { common, client: None })
+            }
+            client => Ok(Patient { common, client: Some(client?) }),
+        }
     }
 
     /// Asks until an agent answers: one that was killed may be started again.
