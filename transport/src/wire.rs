@@ -65,6 +65,16 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     }
 }
 
+/// Whether a message can be encoded and then decoded: some just below the limit cannot.
+///
+/// # Errors
+/// As of [`encode`] and [`decode`].
+pub fn check<T: Serialize + DeserializeOwned>(message: &T) -> Result<(), WireError> {
+    let mut bytes = Vec::new();
+    encode(message, &mut bytes)?;
+    decode::<T>(&bytes).map(drop)
+}
+
 /// Stops an encoding at the limit instead of after the allocation.
 struct Bounded<'a> {
     bytes: &'a mut Vec<u8>,
@@ -112,6 +122,16 @@ mod tests {
     fn check(message: Sample, golden: &[u8]) {
         assert_eq!(encoded(&message), golden, "{message:?}");
         assert_eq!(decode::<Sample>(golden).unwrap(), message);
+    }
+
+    #[test]
+    fn what_can_be_encoded_and_not_decoded_is_found() {
+        let numbers = |count: usize| vec![1_u64; count];
+        super::check(&numbers(1000)).unwrap();
+        let mut bytes = Vec::new();
+        encode(&numbers(MESSAGE_BYTES_MAX / 4), &mut bytes).unwrap();
+        assert!(matches!(super::check(&numbers(MESSAGE_BYTES_MAX / 4)), Err(WireError::Decode(_))));
+        assert!(matches!(super::check(&numbers(2 * MESSAGE_BYTES_MAX)), Err(WireError::TooLong)));
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub enum Event {
     Did(Ask, Option<Digest>),
     /// They could not.
     CouldNot(Ask),
-    /// Home refuses the calls of this epoch: another one counts.
+    /// Home refuses the calls of this epoch: another one counts. (A home warden says so by [`Ask::Discard`], or by the end
+    /// of its connection.)
     Fenced(Epoch),
 }
 

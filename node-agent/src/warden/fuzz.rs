@@ -38,14 +38,14 @@ fn messages_about_moves() {
             ToGuest::Freeze { epoch, to_home: true },
             ToGuest::Thaw { former: Epoch(1), epoch },
             ToGuest::NewProgram { image: Box::new(family().processes.remove(0)), transfer: 3, digest },
-            ToGuest::End(77),
+            ToGuest::End { pid: 77, transfer: Some(3) },
             ToGuest::Clocks { question: 1, clocks: Clocks { monotonic_ns: -1, boottime_ns: 5 } },
         ];
         let to_home = [
             ToHome::Prepared { epoch, pages },
             ToHome::Copied { epoch, transfer: 1, sent },
             ToHome::Captured { epoch, digest, family: family(), sent },
-            ToHome::ProgramFailed(77, "no".into()),
+            ToHome::ProgramFailed { transfer: 3, reason: "no".into() },
             ToHome::Refused(vec![("shmget".into(), 3)]),
             ToHome::Failed { ask: Ask::Accept(epoch, digest), reason: "no".into() },
         ];

@@ -124,7 +124,12 @@ pub(super) enum ToGuest {
         digest: Digest,
     },
     /// A process of the family runs at home from now on, or is gone: end its body.
-    End(u32),
+    End {
+        /// The process.
+        pid: u32,
+        /// The transfer of a program that was to run there, and does not.
+        transfer: Option<u64>,
+    },
     /// The answer to `AreYouThere`.
     Here,
     /// The answer to `AskClocks`.
@@ -149,7 +154,7 @@ impl ToGuest {
             ToGuest::SendRest { epoch, .. } => Some(Ask::Take(epoch)),
             ToGuest::Thaw { former, epoch } => Some(Ask::GoOn { former, epoch }),
             ToGuest::Discard { epoch } => Some(Ask::Discard(epoch)),
-            ToGuest::NewProgram { .. } | ToGuest::End(_) | ToGuest::Here | ToGuest::Clocks { .. } => None,
+            ToGuest::NewProgram { .. } | ToGuest::End { .. } | ToGuest::Here | ToGuest::Clocks { .. } => None,
         }
     }
 
@@ -166,7 +171,7 @@ impl ToGuest {
             ToGuest::Thaw { .. } => "thaw",
             ToGuest::Discard { .. } => "discard",
             ToGuest::NewProgram { .. } => "new program",
-            ToGuest::End(_) => "end",
+            ToGuest::End { .. } => "end",
             ToGuest::Here => "here",
             ToGuest::Clocks { .. } => "clocks",
         }
@@ -220,10 +225,18 @@ pub(super) enum ToHome {
         /// What was sent since every thread stands still.
         sent: Sent,
     },
-    /// The new program of this process runs.
-    ProgramRuns(u32),
+    /// A new program runs.
+    ProgramRuns {
+        /// By which it has come.
+        transfer: u64,
+    },
     /// It could not be built here.
-    ProgramFailed(u32, String),
+    ProgramFailed {
+        /// By which it has come.
+        transfer: u64,
+        /// Why.
+        reason: String,
+    },
     /// Calls refused here so far, by name.
     Refused(Vec<(String, u64)>),
     /// Something could not be done; what was asked before still holds.
@@ -251,8 +264,8 @@ impl ToHome {
             ToHome::Copied { .. } => "copied",
             ToHome::Still { .. } => "still",
             ToHome::Captured { .. } => "captured",
-            ToHome::ProgramRuns(_) => "program runs",
-            ToHome::ProgramFailed(..) => "program failed",
+            ToHome::ProgramRuns { .. } => "program runs",
+            ToHome::ProgramFailed { .. } => "program failed",
             ToHome::Refused(_) => "refused",
             ToHome::Failed { .. } => "failed",
             ToHome::AskClocks(_) => "ask clocks",
@@ -271,8 +284,8 @@ impl ToHome {
             ToHome::Still { epoch } => Some(Answer::Stopped(epoch)),
             ToHome::Captured { epoch, digest, .. } => Some(Answer::Taken(epoch, digest)),
             ToHome::Failed { ask, .. } => Some(Answer::Failed(ask)),
-            ToHome::ProgramRuns(_)
-            | ToHome::ProgramFailed(..)
+            ToHome::ProgramRuns { .. }
+            | ToHome::ProgramFailed { .. }
             | ToHome::Refused(_)
             | ToHome::AskClocks(_)
             | ToHome::AreYouThere => None,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use transport::frame::{FrameReceiver, FrameSender};
+use transport::frame::{FrameError, FrameReceiver, FrameSender};
+
+use super::common::describe;
 
 /// Sends frames of one kind in order; dropping it finishes the stream.
 #[derive(Debug)]
@@ -16,9 +18,13 @@ impl<T: Serialize + 'static> Outbox<T> {
         let (outbox, mut frames) = mpsc::unbounded_channel::<(T, Bytes)>();
         tokio::task::spawn_local(async move {
             while let Some((message, tail)) = frames.recv().await {
-                if let Err(error) = sender.send_bytes(&message, tail).await {
-                    tracing::debug!(%error, "a stream has ended");
-                    return;
+                match sender.send_bytes(&message, tail).await {
+                    Ok(()) => {}
+                    // Nothing of it was sent; whoever waits for it learns in time that it does not come.
+                    Err(error @ FrameError::Message(_)) => {
+                        tracing::error!(error = describe(error), "a message cannot be sent");
+                    }
+                    Err(error) => return tracing::debug!(%error, "a stream has ended"),
                 }
             }
             sender.finish();

@@ -88,6 +88,8 @@ pub(super) enum Receiver {
 /// change them.
 #[derive(Debug)]
 pub(super) struct Order {
+    /// What brings them.
+    pub transfer: u64,
     /// The process at home.
     pub pid: u32,
     /// Its mappings.
@@ -113,6 +115,7 @@ enum Command {
     Settle,
     Stop,
     Expect(u64),
+    Refuse(u64),
     Await { transfer: u64, done: oneshot::Sender<Result<digest::Transfer, String>> },
     Allow(KeyHash),
 }
@@ -204,6 +207,11 @@ impl Bulk {
         self.tell(Command::Expect(transfer));
     }
 
+    /// Takes in nothing more of this transfer.
+    pub(super) fn refuse(&self, transfer: u64) {
+        self.tell(Command::Refuse(transfer));
+    }
+
     /// Completes when everything of a transfer is in place, with what it has come to.
     pub(super) fn received(&self, transfer: u64) -> oneshot::Receiver<Result<digest::Transfer, String>> {
         self.ask(|done| Command::Await { transfer, done })
@@ -252,6 +260,7 @@ async fn serve(
             }
             Command::Stop => outflow = None,
             Command::Expect(transfer) => inflow.expect(transfer),
+            Command::Refuse(transfer) => inflow.fail(transfer, "it is not wanted any more".to_owned()),
             Command::Await { transfer, done } => {
                 let inflow = Rc::clone(&inflow);
                 tokio::task::spawn_local(async move {

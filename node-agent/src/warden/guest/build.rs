@@ -96,13 +96,17 @@ impl GuestWarden {
     /// Gives processes the mappings that their memory needs, as far as nothing stands in the way.
     pub(super) fn lay_out(&mut self) {
         while let Some(order) = self.orders.pop_front() {
+            if self.given_up.contains(&order.transfer) {
+                let _ = order.done.send(Err("home has given this program up".to_owned()));
+                continue;
+            }
             let (Stage::Building(family) | Stage::Living(family)) = &mut self.stage else { return };
             if family.guest.processes().contains_key(&order.pid) {
                 // The process has a new program; its former body must have ended, which comes as an event.
                 family.guest.end(order.pid);
                 return self.orders.push_front(order);
             }
-            let Order { pid, plan, done } = order;
+            let Order { pid, plan, done, transfer: _ } = order;
             let former = family.vessels.remove(&pid);
             let made = family.vessel(former, &self.waiter, pid, plan);
             let target = made.map_err(describe).and_then(|vessel| {
@@ -141,14 +145,14 @@ impl GuestWarden {
             }
             // Home asks for nothing else with a family.
             Arrival::Family(..) => {}
-            Arrival::Program(image, expected) => {
+            Arrival::Program { image, transfer, digest: expected } => {
                 let built = received.and_then(|sum| {
                     let digest = sum.with(&image).map(Digest).map_err(describe)?;
                     if digest == expected { self.build_program(&image) } else { Err(OTHER.to_owned()) }
                 });
                 let message = match built {
-                    Ok(()) => ToHome::ProgramRuns(image.pid),
-                    Err(reason) => ToHome::ProgramFailed(image.pid, reason),
+                    Ok(()) => ToHome::ProgramRuns { transfer },
+                    Err(reason) => ToHome::ProgramFailed { transfer, reason },
                 };
                 self.control.send(message, Bytes::new());
             }
@@ -180,10 +184,16 @@ impl GuestWarden {
         Ok(())
     }
 
-    /// Ends a body, or what was to become one.
-    pub(super) fn end(&mut self, pid: u32) {
+    /// Ends a body, or what was to become one by this transfer.
+    pub(super) fn end(&mut self, pid: u32, transfer: Option<u64>) {
         self.orders.retain(|order| order.pid != pid);
         let (Stage::Building(family) | Stage::Living(family)) = &mut self.stage else { return };
+        if let Some(transfer) = transfer {
+            // Its memory may be on the way still, and its mappings must not come to be made.
+            family.bulk.refuse(transfer);
+            self.given_up.push_back(transfer);
+            self.given_up.drain(..self.given_up.len().saturating_sub(GIVEN_UP_MAX));
+        }
         family.guest.end(pid);
         if let Some(vessel) = family.vessels.remove(&pid) {
             vessel.end();
@@ -222,6 +232,9 @@ fn target(vessel: &Vessel) -> Result<Target, String> {
     let uffd = vessel.uffd.try_clone().map_err(describe)?;
     Ok(Target { memory, uffd: Some(uffd), staged: None })
 }
+
+/// More than can be on their way at once: home sends one program after the other.
+const GIVEN_UP_MAX: usize = 64;
 
 pub(super) fn filter_for(foothold: Foothold) -> Vec<FilterInstruction> {
     let exempt = ExemptCode::new(foothold.code()..foothold.code() + pages::PAGE);

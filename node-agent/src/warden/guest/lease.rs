@@ -116,7 +116,7 @@ impl GuestWarden {
         }
     }
 
-    /// A family that home has begun to move stands still, or will, and only home lets it go on.
+    /// A family that home stops, or has stopped, goes on when home says so.
     pub(super) fn hold_if_due(&mut self) {
         if self.hold != Hold::Due {
             return;

@@ -70,8 +70,12 @@ enum Event {
 enum Arrival {
     /// With what home asks for.
     Family(Ask, FamilyImage),
-    /// With what it must come to.
-    Program(Box<ProcessImage>, Digest),
+    Program {
+        image: Box<ProcessImage>,
+        transfer: u64,
+        /// What it must come to.
+        digest: Digest,
+    },
 }
 
 /// Runs until the family is gone.
@@ -126,6 +130,7 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         alert: Alert::new(),
         sending: None,
         orders: VecDeque::new(),
+        given_up: VecDeque::new(),
     };
     let ended = warden.serve(inbox).await;
     let _ = std::fs::remove_file(&common.control);
@@ -192,6 +197,8 @@ struct GuestWarden {
     sending: Option<(Ask, u64, FamilyImage)>,
     /// Mappings to be made, in order; the first one may have to wait for the end of a former body.
     orders: VecDeque<Order>,
+    /// The newest transfers of programs that home has given up: what still comes of them is not wanted.
+    given_up: VecDeque<u64>,
 }
 
 /// The stream of one thread, which opens a moment after its first message.

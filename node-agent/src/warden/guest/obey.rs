@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use migration::handoff::{Action, Answer, Ask, Digest, Event, State};
 use migration::image::FamilyImage;
-use transport::Epoch;
+use transport::{Epoch, wire};
 
 use super::build::Preparation;
 use super::clocks::Estimate;
@@ -54,17 +54,26 @@ impl GuestWarden {
     pub(super) fn control(&mut self, message: ToGuest) {
         tracing::debug!(step = message.name(), "from home");
         fail::pass("guest", message.name());
-        self.contact(Contact::Kept);
-        if let Some(ask) = message.ask() {
-            let actions = self.keeper.step(Event::Asked(ask));
-            return self.act(actions, Some(message));
+        let Some(ask) = message.ask() else {
+            self.contact(Contact::Kept);
+            return self.hear(message);
+        };
+        // What is to end does not go on before that.
+        if !matches!(ask, Ask::Discard(_)) {
+            self.contact(Contact::Kept);
         }
+        let actions = self.keeper.step(Event::Asked(ask));
+        self.act(actions, Some(message));
+    }
+
+    /// Something that is no part of the handoff.
+    fn hear(&mut self, message: ToGuest) {
         match message {
             ToGuest::Clocks { question, clocks } => self.heard_clocks(question, clocks),
             ToGuest::NewProgram { image, transfer, digest } => {
-                self.await_memory(Arrival::Program(image, digest), transfer);
+                self.await_memory(Arrival::Program { image, transfer, digest }, transfer);
             }
-            ToGuest::End(pid) => self.end(pid),
+            ToGuest::End { pid, transfer } => self.end(pid, transfer),
             // `Here` says no more than that home is there; the others are asks.
             _ => {}
         }
@@ -79,8 +88,10 @@ impl GuestWarden {
     /// They could not.
     pub(super) fn could_not(&mut self, ask: Ask, reason: String) {
         tracing::error!(?ask, %reason, "a step of the handoff failed");
-        self.words.trouble = reason;
         let actions = self.keeper.step(Event::CouldNot(ask));
+        if !actions.is_empty() {
+            self.words.trouble = reason;
+        }
         self.act(actions, None);
     }
 
@@ -130,7 +141,7 @@ impl GuestWarden {
             // Home does not have these done, or they end everything at once.
             ToGuest::Discard { .. }
             | ToGuest::NewProgram { .. }
-            | ToGuest::End(_)
+            | ToGuest::End { .. }
             | ToGuest::Here
             | ToGuest::Clocks { .. } => {}
         }
@@ -167,8 +178,15 @@ impl GuestWarden {
         self.did(ask, None);
     }
 
-    pub(super) fn has_taken(&mut self, ask: Ask, (family, sent): (FamilyImage, Sent), digest: Digest) {
-        self.words.taken = Some((family, sent));
+    pub(super) fn has_taken(&mut self, ask: Ask, taken: (FamilyImage, Sent), digest: Digest) {
+        // What home cannot read would end this connection, and so the family.
+        let message = ToHome::Captured { epoch: self.epoch(), digest, family: taken.0, sent: taken.1 };
+        if let Err(error) = wire::check(&message) {
+            return self.could_not(ask, format!("the family is too large to be moved ({error})"));
+        }
+        if let ToHome::Captured { family, sent, .. } = message {
+            self.words.taken = Some((family, sent));
+        }
         self.did(ask, Some(digest));
     }
 
@@ -182,7 +200,8 @@ impl GuestWarden {
         self.keeper.epoch().unwrap_or(Epoch(0))
     }
 
-    /// Whether home has begun to move the family, here or away.
+    /// Whether the family is not to be stopped by anybody but home: it has yet to run here, or home wants it to stop, or
+    /// has stopped it.
     pub(super) fn is_moving(&self) -> bool {
         !matches!(self.keeper.state(), State::Runs(_)) || self.wanted.is_some()
     }

@@ -170,7 +170,7 @@ impl HomeWarden {
     /// it, or bring it home.
     pub(super) fn be_at(&mut self, peer: Peer) {
         for pid in self.gone.drain(..) {
-            peer.control.send(ToGuest::End(pid), Bytes::new());
+            peer.control.send(ToGuest::End { pid, transfer: None }, Bytes::new());
         }
         self.away = Some(peer);
     }

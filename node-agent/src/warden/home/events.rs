@@ -66,15 +66,11 @@ impl HomeWarden {
             Event::Attached(line, _) | Event::Message(line, ..) if self.is_of_former_program(line) => {
                 tracing::debug!(?line, "the last words of a former program");
             }
-            Event::Attached(Line { tid, .. }, outbox) => {
-                for (message, tail) in self.held_back.remove(&tid).into_iter().flatten() {
-                    outbox.send(message, tail);
-                }
-                self.outboxes.insert(tid, outbox);
-                if let Some(deputy) = &mut self.deputy {
-                    deputy.tell_again(tid);
-                }
-            }
+            // What the deputies say is for whoever counts, which is not known before the family runs there.
+            Event::Attached(Line { peer, tid, .. }, outbox) => match &mut self.under_way {
+                Some(moving) if moving.is_next(peer) => drop(moving.next_lines.insert(tid, outbox)),
+                _ => self.attach(tid, outbox),
+            },
             Event::Message(line, message, tail) => self.on_call(line, message, tail),
             Event::Fetch(Fetch { pid, pages: Run { start, pages } }, answers) => {
                 match files::read(pid, Run { start, pages: pages.min(PAGES_PER_FETCH_MAX) }) {
@@ -99,13 +95,10 @@ impl HomeWarden {
             }
             Event::Control(number, Some(message)) => {
                 fail::pass("home", message.name());
-                if self.unclaimed.len() >= UNCLAIMED_MAX {
-                    tracing::warn!(
-                        number,
-                        word = message.name(),
-                        "a guest warden says more than it is asked"
-                    );
-                } else if self.heard.contains_key(&number) {
+                let word = message.name();
+                if self.unclaimed.iter().filter(|(peer, _)| *peer == number).count() >= UNCLAIMED_MAX {
+                    tracing::warn!(number, word, "a guest warden says more than it is asked");
+                } else if self.heard.contains_key(&number) && self.is_awaited(&message) {
                     self.unclaimed.push_back((number, message));
                 }
             }
@@ -133,7 +126,8 @@ impl HomeWarden {
     /// A thread asks for a call, or tells of something.
     fn on_call(&mut self, Line { peer, tid, epoch, .. }: Line, message: FromBody, tail: Bytes) {
         self.call_bytes += tail.len() as u64;
-        let is_undecided = self.under_way.as_ref().is_some_and(|moving| moving.is_starting);
+        let is_undecided =
+            self.under_way.as_ref().is_some_and(|moving| moving.is_starting || moving.is_next(peer));
         if !is_undecided {
             let seat = Seat::Guest(Incarnation(peer));
             let (verdict, actions) = self.residence.called(seat, epoch);
@@ -179,7 +173,7 @@ impl HomeWarden {
                 Effect::Gone { pid } => {
                     self.staging.remove(&pid);
                     match &self.away {
-                        Some(peer) => peer.control.send(ToGuest::End(pid), Bytes::new()),
+                        Some(peer) => peer.control.send(ToGuest::End { pid, transfer: None }, Bytes::new()),
                         None => self.gone.push(pid),
                     }
                 }
@@ -187,10 +181,34 @@ impl HomeWarden {
         }
     }
 
+    /// A thread of the family listens there from now on.
+    pub(super) fn attach(&mut self, tid: u32, outbox: Outbox<ToBody>) {
+        for (message, tail) in self.held_back.remove(&tid).into_iter().flatten() {
+            outbox.send(message, tail);
+        }
+        self.outboxes.insert(tid, outbox);
+        if let Some(deputy) = &mut self.deputy {
+            deputy.tell_again(tid);
+        }
+    }
+
+    /// Whether it may be what home waits for: of programs, only the one that is on its way.
+    fn is_awaited(&self, message: &ToHome) -> bool {
+        match message {
+            ToHome::ProgramRuns { transfer } | ToHome::ProgramFailed { transfer, .. } => {
+                self.program_transfer == Some(*transfer)
+            }
+            _ => true,
+        }
+    }
+
     /// What was for this thread goes nowhere.
     fn end_lines(&mut self, tid: u32) {
         self.outboxes.remove(&tid);
         self.held_back.remove(&tid);
+        if let Some(moving) = &mut self.under_way {
+            moving.next_lines.remove(&tid);
+        }
     }
 
     /// Whether a stream belongs to a thread whose id a thread of a new program has now. A call of its would be executed
@@ -200,8 +218,8 @@ impl HomeWarden {
     }
 }
 
-/// Home waits for one answer at a time, and for new programs.
-const UNCLAIMED_MAX: usize = 4096;
+/// Of one guest warden: home waits for one answer at a time, and for a new program.
+const UNCLAIMED_MAX: usize = 16;
 
 /// A guest asks for sixteen; more than this is a mistake.
 const PAGES_PER_FETCH_MAX: u32 = 256;

@@ -97,6 +97,8 @@ struct HomeWarden {
     programs: VecDeque<(u32, Stopped)>,
     /// The process whose new program is on its way to the guest.
     starting: Option<u32>,
+    /// What brings that program, once it is being sent.
+    program_transfer: Option<u64>,
     /// Questions that came while something short was under way.
     waiting: VecDeque<Asked>,
     call_bytes: u64,
@@ -163,6 +165,7 @@ pub(super) async fn run(pid: u32, common: &WardenCommon) -> Result<(), String> {
         unclaimed: VecDeque::new(),
         programs: VecDeque::new(),
         starting: None,
+        program_transfer: None,
         waiting: VecDeque::new(),
         call_bytes: 0,
         transfers: 0,

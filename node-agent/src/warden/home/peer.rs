@@ -221,7 +221,7 @@ pub(super) fn clocks() -> Result<Clocks, migration::sys::Errno> {
 
 const GONE: &str = "the guest warden is gone";
 
-/// For one step of the guest warden, pages apart.
+/// For one step of the guest warden, the last pages that it sends among them; what it sends while the family runs apart.
 pub(super) const STEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// For all rounds of pre-copy. The family runs meanwhile, so this only ends what would never end.

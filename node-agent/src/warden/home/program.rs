@@ -25,12 +25,14 @@ impl HomeWarden {
     pub(super) async fn programs(&mut self) {
         while let Some((pid, task)) = self.programs.pop_front() {
             self.starting = Some(pid);
+            self.program_transfer = None;
             let sent = self.send_program(pid, task).await;
             self.starting = None;
             if let Err(reason) = sent {
                 tracing::info!(pid, %reason, "the new program goes on at home");
                 if let Some(peer) = &self.away {
-                    peer.control.send(ToGuest::End(pid), Bytes::new());
+                    let transfer = self.program_transfer;
+                    peer.control.send(ToGuest::End { pid, transfer }, Bytes::new());
                 }
             }
         }
@@ -96,6 +98,7 @@ impl HomeWarden {
         }
         let area = HealingArea::find(pid).map_err(describe)?;
         let transfer = self.next_transfer();
+        self.program_transfer = Some(transfer);
         let rest = self.bulk()?.rest(transfer, vec![(source(pid, Some(&area), None), layout.clone())]);
         let image = capture(frozen, layout, Access::Healing(&area), &self.waiter).map_err(describe)?;
         let guest = self.away.as_ref().ok_or("the family is at home")?.number;
@@ -104,8 +107,8 @@ impl HomeWarden {
         let digest = sum.with(&image).map(Digest).map_err(describe)?;
         self.say(guest, ToGuest::NewProgram { image: Box::new(image.clone()), transfer, digest })?;
         self.hear(guest, STEP_LIMIT, move |message| match message {
-            ToHome::ProgramRuns(runs) if *runs == pid => Some(Ok(())),
-            ToHome::ProgramFailed(failed, reason) if *failed == pid => Some(Err(reason.clone())),
+            ToHome::ProgramRuns { transfer: of } if *of == transfer => Some(Ok(())),
+            ToHome::ProgramFailed { transfer: of, reason } if *of == transfer => Some(Err(reason.clone())),
             _ => None,
         })
         .await?;

@@ -40,7 +40,7 @@ impl HomeWarden {
         self.reap();
         self.effects();
         for pid in std::mem::take(&mut self.gone) {
-            self.say(guest, ToGuest::End(pid))?;
+            self.say(guest, ToGuest::End { pid, transfer: None })?;
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl HomeWarden {
     /// Gives a deputy the mappings that memory on its way home needs: room aside while its body runs, the body's own
     /// mappings once that stands still.
     pub(super) fn lay_out(&mut self, order: Order) {
-        let Order { pid, plan: Plan { layout, fresh, gone, still }, done } = order;
+        let Order { pid, plan: Plan { layout, fresh, gone, still }, done, transfer: _ } = order;
         if !self.under_way.as_ref().is_some_and(|moving| moving.is_homeward() && !moving.is_called_off) {
             // Of a return that was called off; its deputies are at work again.
             let _ = done.send(Err("the family does not come home".to_owned()));

@@ -36,6 +36,8 @@ pub(super) struct Move {
     pub(super) family: FamilyImage,
     /// Streams to the present guest: what the deputies say is for the next one.
     pub(super) lines: HashMap<u32, Outbox<ToBody>>,
+    /// Streams to the next guest, for when the family runs there.
+    pub(super) next_lines: HashMap<u32, Outbox<ToBody>>,
     /// The family goes on where it was.
     pub(super) is_called_off: bool,
     /// The next seat is told to let the family run: whose calls count is not known yet.
@@ -178,7 +180,11 @@ impl HomeWarden {
             Some(peer) => {
                 let key = peer.accept.key;
                 self.be_at(peer);
-                self.under_way()?.is_starting = false;
+                let moving = self.under_way()?;
+                moving.is_starting = false;
+                for (tid, outbox) in std::mem::take(&mut moving.next_lines) {
+                    self.attach(tid, outbox);
+                }
                 self.catch_up();
                 if let (Some(_), Some(pages)) = (came_from, pages) {
                     // For the programs that the family will start there.
@@ -232,6 +238,7 @@ impl Move {
             leaving: Leaving::default(),
             family: FamilyImage::default(),
             lines: HashMap::new(),
+            next_lines: HashMap::new(),
             is_called_off: false,
             is_starting: false,
             due: VecDeque::new(),
@@ -256,6 +263,11 @@ impl Move {
         if let Answer::Runs(_) = answer {
             self.over = Some(Instant::now());
         }
+    }
+
+    /// The guest warden of this number is the next one, whose words do not count before the family is there.
+    pub(super) fn is_next(&self, number: u64) -> bool {
+        self.next.as_ref().is_some_and(|next| next.number == number)
     }
 
     /// The family goes home.
