@@ -72,7 +72,7 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "array")]
     pub batch: Option<PathBuf>,
     /// So many lines of the batch at a time
-    #[arg(long, value_name = "N", requires = "batch", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "batch", conflicts_with = "command", value_parser = clap::value_parser!(u32).range(1..))]
     pub at_most: Option<u32>,
     /// The program and its arguments, or a job file that ends in .toml
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD|FILE.toml")]
