@@ -168,13 +168,36 @@ impl BenchProgram {
     /// # Errors
     /// [`ProgramError`].
     pub fn build(self, directory: &Path) -> Result<PathBuf, ProgramError> {
-        let (name, program) = (self.name(), directory.join(self.name()));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name).with_extension("c");
-        let compiled = gcc("-pie", &program, &source).status();
-        match compiled.map_err(|source| ProgramError::Compiler { compiler: "gcc", source })? {
-            status if status.success() => Ok(program),
-            status => Err(ProgramError::Compile { name, status }),
-        }
+        compile(self.name(), directory)
+    }
+}
+
+/// A program that tries what no other does. What it tries is in its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostileProgram {
+    /// Makes every system call there is, in every way. Argument: a file with what is expected of each.
+    Sweep,
+    /// Looks for the machine where its body is. Arguments: that node, the port that tells names, a process there.
+    Probes,
+}
+
+impl HostileProgram {
+    /// The program, compiled into `directory`.
+    ///
+    /// # Errors
+    /// [`ProgramError`].
+    pub fn build(self, directory: &Path) -> Result<PathBuf, ProgramError> {
+        compile(if self == HostileProgram::Sweep { "sweep" } else { "probes" }, directory)
+    }
+}
+
+fn compile(name: &'static str, directory: &Path) -> Result<PathBuf, ProgramError> {
+    let program = directory.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name).with_extension("c");
+    let compiled = gcc("-pie", &program, &source).status();
+    match compiled.map_err(|source| ProgramError::Compiler { compiler: "gcc", source })? {
+        status if status.success() => Ok(program),
+        status => Err(ProgramError::Compile { name, status }),
     }
 }
 

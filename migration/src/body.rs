@@ -74,7 +74,8 @@ impl Body {
         waiter: &Waiter,
     ) -> Result<Body, BuildError> {
         let Vessel { pid, outer, pidfd, memory, uffd, foothold, leader, layout: _ } = vessel;
-        let mut work = Work { remote: Remote::trapping(waiter, leader, foothold.code())?, memory, foothold };
+        let remote = Remote::unfiltered(waiter, leader, (&memory, foothold.code()))?;
+        let mut work = Work { remote, memory, foothold };
         work.identity(&image.mm, &image.command)?;
         work.actions(&image.actions)?;
         work.membarrier(image.membarrier)?;
@@ -96,7 +97,7 @@ impl Body {
             } else {
                 waiter.next(Running::attached(outer_tid(outer, thread.tid)?))?.0
             };
-            let remote = Remote::trapping(waiter, task, foothold.code())?;
+            let remote = Remote::unfiltered(waiter, task, (&memory, foothold.code()))?;
             let mut work = Work { remote, memory, foothold };
             work.thread(pid, thread)?;
             let task = settle(work.remote, thread)?;

@@ -83,7 +83,7 @@ pub fn capture(
             Access::Healing(area) => Remote::healing(waiter, task, area)?,
             Access::Trap { code, scratch } => {
                 injected.scratch = scratch;
-                Remote::trapping(waiter, task, code)?
+                Remote::unfiltered(waiter, task, (&memory, code))?
             }
         };
         if index == 0 {

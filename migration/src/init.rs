@@ -3,12 +3,22 @@
 //! It holds duplicates of every seccomp listener and userfaultfd of the family. A dying process's descriptors are
 //! closed before its tracees are killed: without the duplicates a body would see ENOSYS or a page of zeros in between
 //! (54 of 150 in a measurement, 0 of 200 with them).
+//!
+//! ```text
+//!  user namespace of the node │ user namespace of the family
+//!   warden ──▶ spawner ───────┼──▶ empty process ──▶ (userfaultfd) ──▶ confined ──▶ body
+//!      └───────────────────────┼──▶ init
+//! ```
+//! Two processes do it, since a userfaultfd that serves the kernel's own accesses, too, can only be made by root of the
+//! node: so empty processes start with the node's user namespace, by a spawner outside, and leave it in
+//! [`crate::vessel`] before anything of the program is in them.
+
+mod founding;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
-use crate::sys::namespaces::{self, Flags, NamespaceError};
+use crate::sys::namespaces::{self, NamespaceError};
 use crate::sys::{Errno, fds, signal, spawn};
 
 /// How far the family's clocks are ahead of the machine's own, in nanoseconds.
@@ -23,7 +33,7 @@ pub struct ClockOffsets {
 /// Why a family's init did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// A socket, or the file of clock offsets.
+    /// A socket, or a file under `/proc`.
     #[error("preparing the family's init")]
     Prepare(#[source] io::Error),
     /// A namespace or a fork.
@@ -31,14 +41,17 @@ pub enum InitError {
     Namespaces(#[from] NamespaceError),
 }
 
-/// The warden's handle to a family's init.
+/// The warden's handle to a family's init and to what starts processes for it.
 #[derive(Debug)]
 pub struct FamilyInit {
-    socket: OwnedFd,
+    spawner: OwnedFd,
+    init: OwnedFd,
+    user: u32,
 }
 
 impl FamilyInit {
-    /// Makes the family's namespaces (pid, time, net, mount, ipc, uts) with an empty root and starts their init.
+    /// Makes the family's namespaces (user, pid, time, net, mount, ipc, uts, cgroup) with an empty root and starts their
+    /// init. The family's user is one that this node does not know and no living family has.
     ///
     /// The caller must still have a single thread. Its own namespaces do not change.
     ///
@@ -46,25 +59,30 @@ impl FamilyInit {
     /// When a namespace or a process cannot be made.
     pub fn start(offsets: ClockOffsets) -> Result<FamilyInit, InitError> {
         let prepare = |errno: Errno| InitError::Prepare(errno.into());
-        let (ours, theirs) = fds::socket_pair().map_err(prepare)?;
-        let between = namespaces::fork_child(|| i32::from(found_family(offsets, theirs.as_fd()).is_err()))?;
-        drop(theirs);
-        if namespaces::wait_child(between)?.success() {
-            Ok(FamilyInit { socket: ours })
-        } else {
-            Err(InitError::Prepare(io::Error::other("the family's namespaces cannot be made (see doctor)")))
+        let user = family_user(&std::fs::read_to_string("/proc/self/uid_map").map_err(InitError::Prepare)?);
+        let (spawner, theirs) = fds::socket_pair().map_err(prepare)?;
+        let (init, of_init) = fds::socket_pair().map_err(prepare)?;
+        namespaces::fork_child(|| {
+            i32::from(founding::found_family(offsets, user, theirs.as_fd(), of_init.as_fd()).is_err())
+        })?;
+        drop((theirs, of_init));
+        let mut ready = [0];
+        match fds::receive(spawner.as_fd(), &mut ready) {
+            Ok((1, _)) => Ok(FamilyInit { spawner, init, user }),
+            _ => Err(InitError::Prepare(io::Error::other(
+                "the family's namespaces cannot be made (see doctor)",
+            ))),
         }
     }
 
-    /// Starts an empty process under `pid`; it waits for its body.
+    /// Starts an empty process under `pid`; it waits for its body, with all rights of the caller so far.
     ///
     /// # Errors
     /// The kernel's; EEXIST while the pid is taken, EPIPE when the init is gone.
     pub fn spawn(&self, pid: u32) -> Result<OwnedFd, Errno> {
-        let [a, b, c, d] = pid.to_le_bytes();
-        fds::send(self.socket.as_fd(), &[SPAWN, a, b, c, d], None)?;
+        fds::send(self.spawner.as_fd(), &pid.to_le_bytes(), None)?;
         let mut reply = [0; 4];
-        match fds::receive(self.socket.as_fd(), &mut reply)? {
+        match fds::receive(self.spawner.as_fd(), &mut reply)? {
             (4, Some(pidfd)) => Ok(pidfd),
             (4, None) => Err(Errno(i32::from_le_bytes(reply))),
             _ => Err(Errno(libc::EPIPE)),
@@ -76,97 +94,43 @@ impl FamilyInit {
     /// # Errors
     /// The kernel's.
     pub fn keep(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        fds::send(self.socket.as_fd(), &[KEEP], Some(fd))
+        fds::send(self.init.as_fd(), &[KEEP], Some(fd))
+    }
+
+    /// The user and group of all its processes.
+    #[must_use]
+    pub fn user(&self) -> u32 {
+        self.user
     }
 }
 
-/// Runs in a child of the warden: enters new namespaces, starts the init in them, and is done.
-fn found_family(offsets: ClockOffsets, socket: BorrowedFd<'_>) -> Result<(), InitError> {
-    enter_time(offsets)?;
-    namespaces::unshare(Flags::PID | Flags::NET | Flags::MOUNT | Flags::IPC | Flags::UTS)?;
-    namespaces::sethostname("homing-family")?;
-    namespaces::fork_child(|| serve(socket))?;
-    Ok(())
-}
-
-/// Makes the family's time namespace; children of the caller will be in it.
-fn enter_time(offsets: ClockOffsets) -> Result<(), InitError> {
-    namespaces::unshare(Flags::TIME)?;
-    match write_offsets(offsets) {
-        // In a container without CAP_SYS_TIME only a user namespace of one's own gives the right.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => borrow_time(offsets),
-        written => written.map_err(InitError::Prepare),
-    }
-}
-
-/// Lets a child make the time namespace inside a user namespace, and joins the former without the latter.
-fn borrow_time(offsets: ClockOffsets) -> Result<(), InitError> {
-    let prepare = |errno: Errno| InitError::Prepare(errno.into());
-    let (ours, theirs) = fds::socket_pair().map_err(prepare)?;
-    let lender = namespaces::fork_child(|| {
-        let made = namespaces::unshare(Flags::USER).is_ok()
-            && namespaces::unshare(Flags::TIME).is_ok()
-            && write_offsets(offsets).is_ok();
-        let told = fds::send(theirs.as_fd(), &[u8::from(made)], None);
-        // It must live until its namespace was joined.
-        let _ = fds::receive(theirs.as_fd(), &mut [0]);
-        i32::from(told.is_err())
-    })?;
-    let mut made = [0];
-    fds::receive(ours.as_fd(), &mut made).map_err(prepare)?;
-    let joined = if made == [1] {
-        let path = format!("/proc/{}/ns/time_for_children", lender.get());
-        let namespace = std::fs::File::open(path).map_err(InitError::Prepare)?;
-        namespaces::setns(namespace.as_fd(), Flags::TIME).map_err(InitError::from)
-    } else {
-        Err(InitError::Prepare(io::ErrorKind::PermissionDenied.into()))
+/// A user of the family alone: above all that a machine gives to people and services, or near the end of what a
+/// container was given.
+fn family_user(map: &str) -> u32 {
+    let last = map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        let (first, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some((first, first + count))
+    });
+    let own = u64::from(std::process::id());
+    let user = match last.max_by_key(|(_, end)| *end) {
+        Some((first, end)) if end < FAMILY_USERS + PIDS_MAX => {
+            end.saturating_sub(1 + own % SMALL_RANGE).max(first + 1)
+        }
+        _ => FAMILY_USERS + own,
     };
-    fds::send(ours.as_fd(), &[0], None).map_err(prepare)?;
-    namespaces::wait_child(lender)?;
-    joined
-}
-
-fn write_offsets(offsets: ClockOffsets) -> io::Result<()> {
-    let line = |clock, ns: i64| format!("{clock} {} {}\n", ns.div_euclid(NS_PER_S), ns.rem_euclid(NS_PER_S));
-    let text = line("monotonic", offsets.monotonic_ns) + &line("boottime", offsets.boottime_ns);
-    std::fs::write("/proc/self/timens_offsets", text)
-}
-
-/// Leaves nothing of the node in sight: an empty file system of 4 KiB, read-only.
-fn empty_root() -> Result<(), InitError> {
-    namespaces::make_mounts_private()?;
-    namespaces::mount("tmpfs", Path::new("/proc"), "size=4k,mode=555")?;
-    std::fs::create_dir("/proc/old").map_err(InitError::Prepare)?;
-    namespaces::pivot_root(Path::new("/proc"), Path::new("/proc/old"))?;
-    namespaces::umount(Path::new("/old"))?;
-    namespaces::make_read_only(Path::new("/"))?;
-    Ok(())
+    u32::try_from(user).unwrap_or(u32::MAX - 1)
 }
 
 /// The init itself. Its exit status is seen by nobody.
 fn serve(socket: BorrowedFd<'_>) -> i32 {
-    // Children that end are reaped by the kernel: nobody here asks how they ended.
-    if empty_root().is_err() || signal::ignore_children().is_err() {
-        return 1;
-    }
     if spawn::close_others(&[socket.as_raw_fd()]).is_err() {
         return 1;
     }
-    let Ok(stub) = spawn::stub_executable() else { return 1 };
     let mut kept = Vec::new();
-    let mut command = [0; 5];
+    let mut command = [0; 1];
     loop {
         match fds::receive(socket, &mut command) {
-            Ok((5, _)) if command[0] == SPAWN => {
-                let [_, a, b, c, d] = command;
-                let sent = match spawn::stub_with_pid(stub.as_fd(), u32::from_le_bytes([a, b, c, d])) {
-                    Ok(pidfd) => fds::send(socket, &[0; 4], Some(pidfd.as_fd())),
-                    Err(errno) => fds::send(socket, &errno.0.to_le_bytes(), None),
-                };
-                if sent.is_err() {
-                    break;
-                }
-            }
             Ok((1, Some(fd))) => kept.push(fd),
             Err(Errno(libc::EINTR)) => {}
             _ => break,
@@ -176,6 +140,44 @@ fn serve(socket: BorrowedFd<'_>) -> i32 {
     0
 }
 
-const SPAWN: u8 = 1;
-const KEEP: u8 = 2;
-const NS_PER_S: i64 = 1_000_000_000;
+/// What starts the family's empty processes. They are its children, and nobody asks how they ended.
+fn serve_spawns(socket: BorrowedFd<'_>, stub: BorrowedFd<'_>) {
+    let mut pid = [0; 4];
+    loop {
+        match fds::receive(socket, &mut pid) {
+            Ok((4, _)) => {
+                let sent = match spawn::stub_with_pid(stub, u32::from_le_bytes(pid)) {
+                    Ok(pidfd) => fds::send(socket, &[0; 4], Some(pidfd.as_fd())),
+                    Err(errno) => fds::send(socket, &errno.0.to_le_bytes(), None),
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+            Err(Errno(libc::EINTR)) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Where the users of families begin: 2^20. Distributions give less than that to people, and more to nobody.
+const FAMILY_USERS: u64 = 1 << 20;
+/// The kernel's own limit (`PID_MAX_LIMIT`).
+const PIDS_MAX: u64 = 1 << 22;
+/// Of users at the end of a small range.
+const SMALL_RANGE: u64 = 4096;
+const KEEP: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_a_user_of_its_own() {
+        let own = std::process::id();
+        assert_eq!(family_user("         0          0 4294967295\n"), (1 << 20) + own);
+        let small = family_user("0 100000 65536\n");
+        assert!((61_000..65_536).contains(&small), "{small}");
+        assert_eq!(family_user("0 1000 1\n"), 1);
+    }
+}

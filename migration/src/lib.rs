@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod capture;
+mod confinement;
 pub mod cpu;
 pub mod deputize;
 pub mod digest;

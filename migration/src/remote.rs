@@ -1,10 +1,12 @@
 //! One thread of a foreign process lent to us: system calls injected into it, everything put back at the end.
 
 use std::cell::Cell;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
-use crate::landing::{HealingArea, Landing, TRAP_BYTES};
+use crate::landing::{HealingArea, Landing, TRAP_BYTES, TRAP_CODE};
 use crate::sys::Errno;
-use crate::sys::ptrace::{NO_CALL, Registers, Resume};
+use crate::sys::ptrace::{EXIT_KILL, NO_CALL, OPTIONS, Registers, Resume, SUSPEND_FILTER};
 use crate::sys::signal::{self, bit};
 use crate::sys::wait::Event;
 use crate::tracee::{Stopped, TraceError, Waiter};
@@ -22,6 +24,8 @@ pub struct Remote<'w> {
     landing: Landing,
     /// Where the thread heals itself, if it can.
     heal_at: Option<u64>,
+    /// Its filter is out of force until it is given back.
+    unfiltered: bool,
     registers: Registers,
     mask: u64,
     /// Signals that came meanwhile although they were not wanted, bit n-1 for signal n.
@@ -43,7 +47,7 @@ impl<'w> Remote<'w> {
         task.set_mask(ALL_SIGNALS)?;
         let heal_at = Some(area.heal_at());
         let (task, landing, owed) = (Some(task), area.landing(), Cell::new(0));
-        Ok(Remote { waiter, task, landing, heal_at, registers, mask, owed })
+        Ok(Remote { waiter, task, landing, heal_at, unfiltered: false, registers, mask, owed })
     }
 
     /// Borrows a thread of a process that cannot live without us: a deputy, or a body that is being built.
@@ -52,6 +56,29 @@ impl<'w> Remote<'w> {
     /// When the thread dies meanwhile.
     pub fn trapping(waiter: &'w Waiter, task: Stopped, syscall_at: u64) -> Result<Remote<'w>, TraceError> {
         Remote::landing(waiter, task, Landing::Trap(syscall_at))
+    }
+
+    /// Borrows a thread of a body, whose filter lets the calls through that are made here, and no other: it is out of
+    /// force for this one thread, by its tracer's will, until the thread is given back. So the filter itself knows of no
+    /// address whose calls it would let through, and the body has nowhere to jump to.
+    ///
+    /// The code is written anew, since the body may have put its own there; whoever could write there must stand still.
+    ///
+    /// # Errors
+    /// When the thread dies meanwhile, the body has taken the page away, or the kernel does not let this process suspend
+    /// filters.
+    pub fn unfiltered(
+        waiter: &'w Waiter,
+        task: Stopped,
+        (memory, syscall_at): (&File, u64),
+    ) -> Result<Remote<'w>, TraceError> {
+        memory.write_all_at(&TRAP_CODE, syscall_at).map_err(|error| TraceError::Kernel {
+            what: "writing homing's code",
+            tid: task.tid(),
+            errno: error.into(),
+        })?;
+        task.set_options(OPTIONS | EXIT_KILL | SUSPEND_FILTER)?;
+        Ok(Remote { unfiltered: true, ..Remote::trapping(waiter, task, syscall_at)? })
     }
 
     /// Borrows a thread by way of a `syscall` instruction of its own program text.
@@ -70,7 +97,7 @@ impl<'w> Remote<'w> {
             if let Landing::Trap(_) = landing { ALL_SIGNALS & !bit(libc::SIGTRAP) } else { ALL_SIGNALS };
         task.set_mask(closed)?;
         let (task, owed) = (Some(task), Cell::new(0));
-        Ok(Remote { waiter, task, landing, heal_at: None, registers, mask, owed })
+        Ok(Remote { waiter, task, landing, heal_at: None, unfiltered: false, registers, mask, owed })
     }
 
     /// The thread's own code is done with its stack. While its stack pointer is in the alternate stack, the kernel refuses
@@ -140,6 +167,7 @@ impl<'w> Remote<'w> {
         if let Some(rip) = self.heal_at {
             task.set_registers(&Registers { rip, orig_rax: NO_CALL, ..self.registers })?;
         }
+        self.filter_again(&task)?;
         task.set_mask(self.mask)?;
         task.set_registers(&self.registers)?;
         self.send_again(&task);
@@ -152,8 +180,13 @@ impl<'w> Remote<'w> {
     /// When a call before this one lost it.
     pub fn release(mut self) -> Result<Stopped, TraceError> {
         let task = self.task.take().ok_or(TraceError::Died(0))?;
+        self.filter_again(&task)?;
         self.send_again(&task);
         Ok(task)
+    }
+
+    fn filter_again(&self, task: &Stopped) -> Result<(), TraceError> {
+        if self.unfiltered { task.set_options(OPTIONS | EXIT_KILL) } else { Ok(()) }
     }
 
     fn send_again(&self, task: &Stopped) {
@@ -168,7 +201,7 @@ impl<'w> Remote<'w> {
 
     fn until(&self, task: Stopped, how: Resume, wanted: Event) -> Result<Stopped, TraceError> {
         let mut task = task.resume(how, 0)?;
-        loop {
+        for _ in 0..STOPS_MAX {
             let (stopped, event) = self.waiter.next(task)?;
             // The trap of an earlier call may still have been on its way when that thread was stopped.
             let is_ours = match self.landing {
@@ -193,8 +226,13 @@ impl<'w> Remote<'w> {
             // A stop that was asked for before, or a group-stop: the call goes on all the same.
             task = stopped.resume(how, 0)?;
         }
+        // A body that has made the page of the code unusable: each try ends with a fault.
+        Err(TraceError::Kernel { what: "an injected call", tid: task.tid(), errno: Errno(libc::EFAULT) })
     }
 }
+
+/// Of other kinds, during one call: some for each signal that job control and debuggers may send.
+const STOPS_MAX: u32 = 10_000;
 
 /// Every signal blocked; the kernel leaves SIGKILL and SIGSTOP out of it.
 pub const ALL_SIGNALS: u64 = u64::MAX;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
+use crate::confinement::confine;
 use crate::foothold::{Foothold, SCRATCH_BYTES};
 use crate::freeze::FrozenThread;
 use crate::image::{Advice, Backing, Layout, SpecialVma, Vma};
@@ -97,6 +98,7 @@ impl Vessel {
             map(&mut remote, vma)?;
         }
         let uffd = open_uffd(&mut remote, &pidfd)?;
+        confine(&mut remote, (&memory, foothold), init.user())?;
         for vma in layout.vmas.iter().filter(|vma| vma.backing == Backing::Home) {
             watch(&uffd, vma)?;
         }

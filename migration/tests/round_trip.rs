@@ -2,6 +2,7 @@
 //! while away, only the kernel's hands.
 
 mod common;
+mod confined;
 
 use std::fs::{File, OpenOptions};
 use std::process::{Child, Command, Stdio};
@@ -25,8 +26,8 @@ use migration::tracee::Waiter;
 use migration::vessel::Vessel;
 use migration::waits::Waits;
 
-/// `RET_ALLOW`.
-const ALLOW_ALL: [FilterInstruction; 1] = [FilterInstruction { code: 6, jt: 0, jf: 0, k: 0x7fff_0000 }];
+/// Every call fails with EPERM: what is injected must not depend on what the filter lets through.
+const REFUSE_ALL: [FilterInstruction; 1] = [FilterInstruction { code: 6, jt: 0, jf: 0, k: 0x5_0001 }];
 
 fn cpu_ticks(pid: u32) -> u64 {
     procfs::stat_field(pid, 14).unwrap_or(0)
@@ -309,7 +310,7 @@ fn goes_out_and_home(shell: &Child) {
     let vessel = Vessel::build(&family, &waiter, pid, image.layout.clone(), foothold).expect("a vessel");
     copy_pages(pid, &vessel.memory, Some(&vessel.uffd), &image, Changed::Copied, area.pages());
     let memory = vessel.memory.try_clone().expect("a descriptor");
-    let body = Body::complete(vessel, &image, &ALLOW_ALL, &family, &waiter).expect("a body");
+    let body = Body::complete(vessel, &image, &REFUSE_ALL, &family, &waiter).expect("a body");
     fill_home_pages(pid, &image, &memory, &body.vessel.uffd);
     let running: Vec<_> = body
         .threads
@@ -317,6 +318,7 @@ fn goes_out_and_home(shell: &Child) {
         .map(|thread| thread.task.resume(Resume::Cont, 0).expect("a start"))
         .collect();
     println!("out: {:?}", started.elapsed());
+    confined::check(body.vessel.outer, family.user());
     let (shadows, _) = deputize(frozen, &image, &area, foothold, &waiter).expect("a deputy");
     let rss = procfs::status_value(&pid.to_string(), "VmRSS").expect("VmRSS");
     println!("deputy: VmRSS {rss}");

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod exit;
 #[cfg(test)]
 mod fuzz;
+mod hardening;
 pub mod job;
 pub mod members;
 pub mod mover;

@@ -38,7 +38,8 @@ pub fn build(cluster: &str, now_unix_ms: u64, nodes: &[Known<'_>], events: Vec<L
     let lost: Vec<&str> =
         nodes.iter().filter(|node| node.state == NodeState::Lost).map(|node| node.name).collect();
     let processes = reports()
-        .flat_map(|(_, report)| &report.processes)
+        // A node has a say about the processes at home there, and about no others.
+        .flat_map(|(node, report)| report.processes.iter().filter(|process| process.home == node.name))
         .map(|process| complete(process.clone(), &bodies, &lost))
         .take(PROCESSES_MAX)
         .collect();
@@ -185,6 +186,14 @@ mod tests {
         let view = build("lab", 5, &nodes, vec![]);
         assert_eq!(view.processes[0].state, ProcessState::Frozen);
         assert_eq!((view.nodes[1].cpu_percent, view.nodes[1].rtt_ms), (None, None));
+    }
+
+    #[test]
+    fn nobody_reports_the_processes_of_another_home() {
+        let (alpha, bravo) = (report(vec![], vec![]), report(vec![process("bravo")], vec![]));
+        let nodes =
+            [known(1, "alpha", NodeState::Ok, Some(&alpha)), known(2, "bravo", NodeState::Ok, Some(&bravo))];
+        assert_eq!(build("lab", 5, &nodes, vec![]).processes, []);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Asked {
 }
 
 /// Gives each node a file and a process that no other node has.
-fn mark(lab: &Lab) -> Vec<Running> {
+pub(crate) fn mark(lab: &Lab) -> Vec<Running> {
     let marked = lab.nodes().iter().map(|node| {
         let program = format!("/tmp/only-at-{}", node.name());
         node.write_file("/tmp/own-file", format!("of {}\n", node.name()).as_bytes()).unwrap();

@@ -3,6 +3,7 @@
 
 mod answers;
 mod crowd;
+mod hostile;
 mod plain;
 mod refused;
 
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
         .on_each_ground("a_shell_gets_homes_answers", answers::shell)
         .on_each_ground("a_server_comes_back_plain", plain::python)
         .on(Ground::Namespaces, "a_stay_outlives_its_threads", crowd::python)
+        .on_each_ground("a_hostile_program_sees_nothing_of_its_guest", hostile::probes)
+        .on(Ground::Namespaces, "a_hostile_program_makes_every_call", hostile::sweep)
         .on_with(&["nginx"], Ground::Namespaces, "nginx_with_workers_is_refused", refused::nginx)
         .on_with(&["nginx"], Ground::Containers, "nginx_with_workers_is_refused", refused::nginx)
         .run()

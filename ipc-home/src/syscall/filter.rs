@@ -3,11 +3,10 @@
 //! ```text
 //! architecture? ─other─> kill                  x32 bit? ─set─> kill (number -1: ENOSYS, as the kernel says)
 //! allowed by its number? ─yes─> allow          nothing but the number was looked at: the kernel caches this
-//! inside the exempt code? ─yes─> allow
 //! by number: allow, notify or trace; three calls look at an argument as well
 //! ```
-
-use std::ops::Range;
+//! No address is exempt. Calls that homing itself makes in a body are made while its tracer suspends the filter for the
+//! one thread that it holds; the body cannot.
 
 use super::classify::{Gate, Trap, gate};
 use super::table::{NR_END, row};
@@ -16,16 +15,13 @@ use super::vocabulary::Class;
 mod bpf;
 
 pub use bpf::Instruction;
-use bpf::{
-    LEAVE, by_range, keep, land, load, return_value, skip_if_above, skip_if_below, skip_if_equal,
-    skip_unless_equal,
-};
+use bpf::{LEAVE, by_range, keep, land, load, return_value, skip_if_below, skip_if_equal, skip_unless_equal};
 
 /// The filter for a body.
 ///
 /// A trace action carries the call's number as its data.
 #[must_use]
-pub fn filter(exempt: Option<&ExemptCode>) -> Vec<Instruction> {
+pub fn filter() -> Vec<Instruction> {
     let mut code = guard().to_vec();
     let first =
         by_range(
@@ -35,37 +31,8 @@ pub fn filter(exempt: Option<&ExemptCode>) -> Vec<Instruction> {
             },
         );
     code.extend(land(first));
-    if let Some(exempt) = exempt {
-        code.extend(allow_inside(exempt));
-    }
     code.extend(by_range(&runs(further), |(gate, nr)| act(gate, nr)));
     code
-}
-
-/// Code whose calls all run natively.
-///
-/// Anything the body can jump to may use it, so it must be mapped only while the body is stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExemptCode {
-    high: u32,
-    first_low: u32,
-    last_low: u32,
-}
-
-impl ExemptCode {
-    /// Code at these addresses; the kernel reports the address *behind* a `syscall` instruction.
-    ///
-    /// None if the range is empty or crosses a multiple of 4 GiB: the filter compares 32 bits at a time.
-    #[must_use]
-    pub fn new(addresses: Range<u64>) -> Option<ExemptCode> {
-        let last = addresses.end.checked_sub(1)?;
-        let same_window = high_word(addresses.start) == high_word(last);
-        (addresses.start <= last && same_window).then(|| ExemptCode {
-            high: high_word(last),
-            first_low: low_word(addresses.start),
-            last_low: low_word(last),
-        })
-    }
 }
 
 /// Kills on another architecture and on x32 numbers; leaves the number in the accumulator.
@@ -79,18 +46,6 @@ fn guard() -> [Instruction; 8] {
         skip_unless_equal(u32::MAX, 1),
         return_value(RET_ERRNO | ENOSYS),
         return_value(RET_KILL_PROCESS),
-    ]
-}
-
-fn allow_inside(exempt: &ExemptCode) -> [Instruction; 7] {
-    [
-        load(OFFSET_IP + 4),
-        skip_unless_equal(exempt.high, 4),
-        load(OFFSET_IP),
-        skip_if_below(exempt.first_low, 2),
-        skip_if_above(exempt.last_low, 1),
-        return_value(RET_ALLOW),
-        load(OFFSET_NR),
     ]
 }
 
@@ -151,18 +106,9 @@ fn low_half(arg: usize) -> u32 {
     OFFSET_ARGS + 8 * u32::try_from(arg).expect("a call has six arguments")
 }
 
-fn high_word(address: u64) -> u32 {
-    u32::try_from(address >> 32).expect("half of 64 bits")
-}
-
-fn low_word(address: u64) -> u32 {
-    u32::try_from(address & u64::from(u32::MAX)).expect("half of 64 bits")
-}
-
 // Offsets in struct seccomp_data.
 const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
-const OFFSET_IP: u32 = 8;
 const OFFSET_ARGS: u32 = 16;
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod confine;
 pub mod fds;
 pub mod namespaces;
 pub mod pagemap;

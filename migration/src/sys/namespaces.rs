@@ -139,6 +139,15 @@ pub fn make_read_only(at: &Path) -> Result<(), NamespaceError> {
     raw_mount(Path::new("none"), at, None, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, "")
 }
 
+/// Forbids writing to the mount at `at`, and programs, devices and set-uid bits on it.
+///
+/// # Errors
+/// [`NamespaceError::Mount`].
+pub fn make_inert(at: &Path) -> Result<(), NamespaceError> {
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    raw_mount(Path::new("none"), at, None, libc::MS_REMOUNT | libc::MS_BIND | flags, "")
+}
+
 /// Cuts every mount of this mount namespace off from those of other namespaces, in both directions.
 ///
 /// # Errors
@@ -204,6 +213,8 @@ impl Flags {
     pub const TIME: Flags = Flags(libc::CLONE_NEWTIME);
     /// Users and capabilities.
     pub const USER: Flags = Flags(libc::CLONE_NEWUSER);
+    /// The view of the tree of control groups.
+    pub const CGROUP: Flags = Flags(libc::CLONE_NEWCGROUP);
 }
 
 impl BitOr for Flags {

@@ -145,6 +145,10 @@ pub const OPTIONS: u64 = (libc::PTRACE_O_TRACESYSGOOD
 /// Kill the task when its tracer dies: set from commit on, never before.
 pub const EXIT_KILL: u64 = libc::PTRACE_O_EXITKILL as u64;
 
+/// The task's seccomp filters do not look at its calls: for calls that the tracer makes in it. Needs CAP_SYS_ADMIN, and a
+/// tracer that has no filter itself (ptrace(2), PTRACE_O_SUSPEND_SECCOMP).
+pub const SUSPEND_FILTER: u64 = 1 << 21;
+
 const PTRACE_GETSIGMASK: u32 = 0x420a;
 const PTRACE_SETSIGMASK: u32 = 0x420b;
 const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;

@@ -110,18 +110,17 @@ pub fn ignore_children() -> Result<(), Errno> {
     if former == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
 }
 
-/// In PID 1 of a namespace: kills every other process there and waits until all are gone.
+/// In PID 1 of a namespace: kills every other process there and waits until all are gone, whoever's children they are.
+/// Processes that the caller may not kill are left to the kernel, which ends them with the caller.
 pub fn kill_all_others() {
-    loop {
-        // SAFETY: no memory is passed; -1 means every process of this namespace except the caller.
-        let none_left = unsafe { libc::kill(-1, libc::SIGKILL) } == -1;
-        // SAFETY: no status is asked for. With SIGCHLD ignored this returns only when no child is left.
-        unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) };
-        if none_left {
-            return;
-        }
+    // SAFETY: no memory is passed; -1 means every process of this namespace except the caller.
+    while unsafe { libc::kill(-1, libc::SIGKILL) } == 0 {
+        std::thread::sleep(DEATH_PAUSE);
     }
 }
+
+/// Between two looks whether killed processes are gone.
+const DEATH_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// Size of a `signalfd_siginfo`.
 const RECORD_BYTES: usize = 128;

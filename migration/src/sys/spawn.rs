@@ -28,6 +28,15 @@ pub fn stub_executable() -> Result<OwnedFd, Errno> {
     Ok(file.into())
 }
 
+/// Gives the descriptor a number that the stubs started from now on inherit.
+///
+/// # Errors
+/// The kernel's.
+pub fn bequeath(fd: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    // SAFETY: no memory is passed; whatever had the number was closed by the caller.
+    check(i64::from(unsafe { libc::dup2(fd.as_raw_fd(), number) })).map(drop)
+}
+
 /// Starts the stub under `pid` (in the caller's pid namespace) and returns once it runs its own code.
 ///
 /// The caller needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE over its pid namespace.
@@ -88,14 +97,14 @@ fn exec_stub(executable: BorrowedFd<'_>) -> ! {
     unsafe { libc::_exit(127) }
 }
 
-/// Closes every descriptor from 3 on except `keep`.
+/// Closes every descriptor except `keep`.
 ///
 /// # Errors
 /// The kernel's.
 pub fn close_others(keep: &[RawFd]) -> Result<(), Errno> {
-    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.unsigned_abs()).filter(|fd| *fd >= 3).collect();
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.unsigned_abs()).collect();
     kept.sort_unstable();
-    let mut from = 3;
+    let mut from = 0;
     for fd in kept {
         if fd > from {
             close_range(from, fd - 1)?;

@@ -81,8 +81,13 @@ impl Agent {
         }
     }
 
-    /// A peer's warden of this key was killed: this node's wardens of the family are told.
+    /// A peer's warden of this key was killed: this node's wardens of the family are told. Of families at home elsewhere
+    /// only their home has something to say.
     pub(super) fn on_peer_warden_gone(&mut self, from: NodeId, process: ProcessId, key: KeyHash) {
+        if ![self.me.id, from].contains(&process.home) {
+            tracing::warn!("{from} told of a warden of process {}, which is at home elsewhere", process.pid);
+            return;
+        }
         if process.home == self.me.id {
             let node = self.peers.members.get(from).map_or("a node", |member| &member.name).to_owned();
             let away = self.families.of_home_pid(process.pid).is_some_and(|family| family.status.at == node);

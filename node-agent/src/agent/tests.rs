@@ -21,6 +21,8 @@ use crate::warden::control::{
     FromWarden, MoveReport, Needs, Offer, ProcessStatus, ToWarden, WardenRole, WardenStatus,
 };
 
+mod hostile;
+
 const ROOT: Caller = Caller { uid: 0, pid: None };
 
 struct Lone {

@@ -15,6 +15,7 @@ use crate::agent::{self, AgentError};
 use crate::api::client::Client;
 use crate::config::{NodeFile, read_json};
 use crate::exit::{ExitCode, Failure};
+use crate::hardening;
 use crate::job;
 use crate::mover::place::Reserve;
 
@@ -84,6 +85,8 @@ fn dispatch(Cli { common, verb }: Cli) -> Result<(), Failure> {
 
 fn serve(common: &Common, args: AgentArgs) -> Result<(), Failure> {
     start_logging(common.verbose, common.quiet);
+    hardening::of_agent()
+        .map_err(|error| Failure::new(ExitCode::Failed, "the agent cannot hide its memory", error))?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     let options = agent::Options {
         dirs: common.dirs(),
@@ -114,6 +117,7 @@ fn keep(args: &WardenArgs) -> Result<(), Failure> {
     };
     start_logging(false, true);
     rustix::process::setsid().map_err(|error| Failure::new(ExitCode::Failed, what.as_str(), error))?;
+    hardening::of_warden().map_err(|error| Failure::new(ExitCode::Failed, what.as_str(), error))?;
     crate::warden::main(args).map_err(|why| Failure::new(ExitCode::Failed, what, why))
 }
 

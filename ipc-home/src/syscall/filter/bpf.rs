@@ -39,11 +39,6 @@ pub(super) const fn skip_unless_equal(k: u32, count: u8) -> Instruction {
     Instruction { code: JEQ_K, jt: 0, jf: count, k }
 }
 
-/// Skips `count` instructions if the accumulator is above `k`.
-pub(super) const fn skip_if_above(k: u32, count: u8) -> Instruction {
-    Instruction { code: JGT_K, jt: count, jf: 0, k }
-}
-
 /// Skips `count` instructions if the accumulator is below `k`.
 pub(super) const fn skip_if_below(k: u32, count: u8) -> Instruction {
     Instruction { code: JGE_K, jt: 0, jf: count, k }
@@ -96,6 +91,5 @@ pub(super) const LD_W_ABS: u16 = 0x20;
 pub(super) const RET_K: u16 = 0x06;
 pub(super) const JA: u16 = 0x05;
 pub(super) const JEQ_K: u16 = 0x15;
-pub(super) const JGT_K: u16 = 0x25;
 pub(super) const JGE_K: u16 = 0x35;
 pub(super) const AND_K: u16 = 0x54;

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ipc_home::guest::Guest;
-use ipc_home::syscall::filter::{ExemptCode, filter};
+use ipc_home::syscall::filter::filter;
 use migration::body::{Body, FilterInstruction};
 use migration::digest::Transfer;
 use migration::foothold::Foothold;
 use migration::handoff::{Ask, Digest};
 use migration::image::{FamilyImage, ProcessImage};
 use migration::init::FamilyInit;
-use migration::pages;
 use migration::tracee::Waiter;
 use migration::vessel::{BuildError, Vessel};
 use transport::{Epoch, KeyHash};
@@ -85,7 +84,7 @@ impl GuestWarden {
             bulk,
             foothold,
             guest: Guest::new(foothold, Rc::clone(&self.waiter)),
-            filter: filter_for(foothold),
+            filter: filter_of_bodies(),
             vessels: HashMap::new(),
             frozen: false,
             receiver: Receiver::Vessel,
@@ -236,9 +235,8 @@ fn target(vessel: &Vessel) -> Result<Target, String> {
 /// More than can be on their way at once: home sends one program after the other.
 const GIVEN_UP_MAX: usize = 64;
 
-pub(super) fn filter_for(foothold: Foothold) -> Vec<FilterInstruction> {
-    let exempt = ExemptCode::new(foothold.code()..foothold.code() + pages::PAGE);
-    filter(exempt.as_ref())
+fn filter_of_bodies() -> Vec<FilterInstruction> {
+    filter()
         .into_iter()
         .map(|step| FilterInstruction { code: step.code, jt: step.jt, jf: step.jf, k: step.k })
         .collect()
