@@ -41,7 +41,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { PROBES = 100, TEXT = 4096, KEY = 0x686f6d65 };
+enum { PROBES = 160, TEXT = 4096, KEY = 0x686f6d65 };
 
 static const char *node;
 static int port, foreign;
@@ -51,6 +51,8 @@ static int count, away, failures;
 
 static char *next(const char *name)
 {
+    if (count == PROBES)
+        abort();
     names[count] = name;
     return text[away][count++];
 }
@@ -72,10 +74,11 @@ static void gives(const char *name, long result)
 /* What a call must give away, whatever it gives at home. */
 static void refused(const char *name, long result, int error)
 {
+    strcpy(text[0][count], "refused");
     if (away)
         is(name, result == -1 && errno == error ? "refused" : "result %ld, errno %d", result, errno);
     else
-        is(name, "refused");
+        next(name);
 }
 
 static void file(const char *path)
@@ -120,7 +123,6 @@ static void programs(void)
 {
     char *out = next("programs"), path[300];
     DIR *proc = opendir("/proc");
-    strcpy(out, "no foreign program");
     for (struct dirent *entry; proc && (entry = readdir(proc));) {
         char name[64] = "";
         snprintf(path, sizeof path, "/proc/%s/comm", entry->d_name);
@@ -173,10 +175,7 @@ static void interfaces(void)
 
 static void makes_socket(const char *name, int family, int type, int protocol)
 {
-    int fd = socket(family, type, protocol);
-    gives(name, fd);
-    if (fd >= 0)
-        close(fd);
+    gives(name, socket(family, type, protocol));
 }
 
 /* How a child ends that does something. */
@@ -184,8 +183,7 @@ static void child(const char *name, void (*act)(void))
 {
     pid_t pid = fork();
     if (pid == 0) {
-        struct rlimit none = {0, 0};
-        setrlimit(RLIMIT_CORE, &none);
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         act();
         _exit(0);
     }
@@ -198,11 +196,6 @@ static void reads_by_vsyscall(void)
 {
     time_t (*now)(time_t *) = (time_t (*)(time_t *))0xffffffffff600400ul;
     _exit(now(NULL) > 1000000000 ? 0 : 1);
-}
-
-static void uses_port(void)
-{
-    __asm__ volatile("outb %%al, $0x80" : : "a"(0));
 }
 
 static void raises_itself(void)
@@ -220,6 +213,7 @@ static void memory(void)
 {
     char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     *page = 1;
+    errno = 0;
     /* EINVAL: a kernel that cannot do it for root, either. */
     long offline = madvise(page, 4096, 101);
     refused("taking a page offline", offline, errno == EINVAL ? EINVAL : EPERM);
@@ -231,40 +225,33 @@ static void memory(void)
     munmap(many, much);
     void *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     refused("shared memory", shared == MAP_FAILED ? -1 : 0, ENOSYS);
-    int fd = (int)syscall(SYS_memfd_create, "probe", 0);
+    munmap(shared, 4096);
+    int fd = memfd_create("probe", 0);
     gives("memfd", fd);
     void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     refused("mapping a memfd", mapped == MAP_FAILED ? -1 : 0, ENOSYS);
+    munmap(mapped, 4096);
     close(fd);
 }
 
+/* Only away: at home some of it is allowed, and would change the program. */
 static void kernel(void)
 {
-    struct iovec piece = {text, 8};
+    static char scratch[256];
+    struct iovec piece = {scratch, 8};
     refused("ptrace", syscall(SYS_ptrace, 16, foreign, 0, 0), ENOSYS);
     refused("process_vm_readv", syscall(SYS_process_vm_readv, foreign, &piece, 1, &piece, 1, 0), ENOSYS);
     refused("process_vm_writev", syscall(SYS_process_vm_writev, foreign, &piece, 1, &piece, 1, 0), ENOSYS);
-    refused("add_key", syscall(SYS_add_key, "user", "probe", "x", 1, -3), ENOSYS);
-    refused("request_key", syscall(SYS_request_key, "user", "probe", NULL, -3), ENOSYS);
     refused("keyctl", syscall(SYS_keyctl, 0, -3, 1), ENOSYS);
     refused("shmget", syscall(SYS_shmget, KEY, 4096, 01600), ENOSYS);
     refused("userfaultfd", syscall(SYS_userfaultfd, 1), ENOSYS);
-    refused("io_uring", syscall(SYS_io_uring_setup, 1, text[0]), ENOSYS);
-    refused("io_setup", syscall(SYS_io_setup, 1, text[0]), ENOSYS);
-    refused("bpf", syscall(SYS_bpf, 0, text[0], 8), ENOSYS);
-    refused("perf_event_open", syscall(SYS_perf_event_open, text[0], 0, -1, -1, 0), ENOSYS);
+    refused("io_uring", syscall(SYS_io_uring_setup, 1, scratch), ENOSYS);
+    refused("bpf", syscall(SYS_bpf, 0, scratch, 8), ENOSYS);
+    refused("perf_event_open", syscall(SYS_perf_event_open, scratch, 0, -1, -1, 0), ENOSYS);
     refused("unshare", unshare(CLONE_NEWUSER), EPERM);
     refused("setns", setns(0, 0), EPERM);
     refused("clone of a user namespace", syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0), ENOSYS);
-    refused("seccomp", syscall(SYS_seccomp, 2, 0, NULL), ENOSYS);
-    refused("modify_ldt", syscall(SYS_modify_ldt, 0, text[0], 8), ENOSYS);
     refused("iopl", syscall(SYS_iopl, 3), EPERM);
-    refused("init_module", syscall(SYS_init_module, text[0], 8, ""), EPERM);
-    refused("kexec_load", syscall(SYS_kexec_load, 0, 0, NULL, 0), EPERM);
-    refused("reboot", syscall(SYS_reboot, 0, 0, 0, 0), EPERM);
-    refused("swapon", syscall(SYS_swapon, "/tmp/own-file", 0), EPERM);
-    refused("fsopen", syscall(SYS_fsopen, "proc", 0), ENOSYS);
-    refused("landlock", syscall(SYS_landlock_create_ruleset, NULL, 0, 1), ENOSYS);
 }
 
 static void others(void)
@@ -284,12 +271,10 @@ static void others(void)
     gives("/dev/kmsg", open("/dev/kmsg", O_RDONLY));
     gives("core_pattern", open("/proc/sys/kernel/core_pattern", O_WRONLY));
     gives("root of process 1", open("/proc/1/root/etc/hostname", O_RDONLY));
-    gives("sethostname", sethostname("probe", 5));
     makes_socket("raw socket", AF_INET, SOCK_RAW, IPPROTO_ICMP);
     makes_socket("packet socket", AF_PACKET, SOCK_RAW, 0);
     makes_socket("netlink", AF_NETLINK, SOCK_RAW, 0);
     makes_socket("audit", AF_NETLINK, SOCK_RAW, 9);
-    makes_socket("vsock", AF_VSOCK, SOCK_STREAM, 0);
     makes_socket("crypto socket", AF_ALG, SOCK_SEQPACKET, 0);
 }
 
@@ -305,7 +290,6 @@ static void places(void)
     file("/proc/self/mountinfo");
     file("/proc/self/cgroup");
     file("/proc/version");
-    file("/proc/cmdline");
     file("/tmp/own-file");
     snprintf(path, sizeof path, "/tmp/only-at-%s", node);
     file(path);
@@ -317,10 +301,8 @@ static void places(void)
         points(path);
     }
     points("/proc/self/exe");
-    points("/proc/self/root");
     list("/");
     list("/dev");
-    list("/sys");
     list("/sys/class/net");
     list("/proc");
     is("host name", "%s", uname(&uts) ? "none" : uts.nodename);
@@ -368,7 +350,7 @@ static void homings_code(void)
                          : "=a"(result)
                          : "r"(code), "a"((long)SYS_readlink), "D"("/proc/self/ns/uts"), "S"(there), "d"(TEXT - 1L)
                          : "rcx", "r11", "memory");
-    is("homing's code", "%s", code ? there : away ? "not found" : direct);
+    is("homing's code", "%ld %s", result, code ? there : away ? "not found" : direct);
 }
 
 /* Whoever runs homing's code next, with rights that the body has not, must not run this. */
@@ -386,11 +368,11 @@ static void all(void)
     others();
     raises_itself();
     memory();
-    kernel();
     homings_code();
     child("vsyscall", reads_by_vsyscall);
-    child("a port of the processor", uses_port);
     child("a core file", abort);
+    if (away)
+        kernel();
 }
 
 int main(int argc, char **argv)

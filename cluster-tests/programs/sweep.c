@@ -3,7 +3,7 @@
  * usage: sweep CALLS
  *
  * CALLS has a line "NUMBER CLASS ERRNO" for each call: L for one that runs where the body is, H and S for home, R for
- * one that is refused with ERRNO. Whatever is refused must be refused with just that, whatever the arguments; nothing
+ * one that is refused with ERRNO, K for one that the kernel itself lets through every filter. Whatever is refused must be refused with just that, whatever the arguments; nothing
  * else may end the program. Prints "ready", waits for a line of input, tries, and prints how often each class answered.
  */
 #define _GNU_SOURCE

@@ -10,6 +10,7 @@ pub(super) fn checks() -> Vec<Check> {
         release(&read("/proc/sys/kernel/osrelease")),
         userfaultfd(&read("/proc/sys/vm/unprivileged_userfaultfd")),
         seccomp(&read("/proc/sys/kernel/seccomp/actions_avail")),
+        own_filter(&status),
         namespaces(|name| Path::new("/proc/self/ns").join(name).exists()),
         user_namespaces(&read("/proc/sys/user/max_user_namespaces")),
         capabilities(&status),
@@ -51,6 +52,17 @@ fn seccomp(actions: &str) -> Check {
         detail,
         "use a kernel with CONFIG_SECCOMP_FILTER; in a container give seccomp=unconfined",
     )
+}
+
+/// Wardens suspend the filter of a body for the calls that they make in it, which the kernel allows to nobody who has a
+/// filter himself.
+fn own_filter(status: &str) -> Check {
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map_or("0", str::trim);
+    if mode == "0" {
+        return Check::ok("own filter", "none");
+    }
+    let fix = "in a container give seccomp=unconfined; in a unit leave out SystemCallFilter";
+    Check::fail("own filter", "this process is under a seccomp filter: bodies could not be built", fix)
 }
 
 fn namespaces(exists: impl Fn(&str) -> bool) -> Check {
@@ -114,11 +126,17 @@ const KERNEL_MIN: (u32, u32) = (6, 7);
 
 const SECCOMP_ACTIONS: [&str; 5] = ["user_notif", "trace", "errno", "kill_process", "allow"];
 
-const NAMESPACES: [&str; 7] = ["pid", "time", "net", "user", "mnt", "ipc", "uts"];
+const NAMESPACES: [&str; 8] = ["pid", "time", "net", "user", "mnt", "ipc", "uts", "cgroup"];
 
 /// Numbers of `linux/capability.h`.
-const CAPABILITIES: [(u32, &str); 5] =
-    [(5, "CAP_KILL"), (6, "CAP_SETGID"), (7, "CAP_SETUID"), (19, "CAP_SYS_PTRACE"), (21, "CAP_SYS_ADMIN")];
+const CAPABILITIES: [(u32, &str); 6] = [
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (18, "CAP_SYS_CHROOT"),
+    (19, "CAP_SYS_PTRACE"),
+    (21, "CAP_SYS_ADMIN"),
+];
 
 /// The usual value of small machines.
 const PID_MAX_MIN: u64 = 32_768;
@@ -152,6 +170,8 @@ mod tests {
         assert!(namespaces(|name| name != "time").detail.contains("time"));
         assert!(capabilities("CapEff:\t0000000000000000").detail.contains("CAP_SYS_PTRACE"));
         assert_eq!(capabilities("CapEff:\t000001ffffffffff").state, State::Ok);
+        assert_eq!(own_filter("Seccomp:\t0\nSeccomp_filters:\t0").state, State::Ok);
+        assert_eq!(own_filter("Seccomp:\t2\nSeccomp_filters:\t1").state, State::Fail);
         assert_eq!(ptrace_scope("3").state, State::Fail);
         assert_eq!(ptrace_scope("1").state, State::Ok);
         assert_eq!(user_namespaces("0").state, State::Fail);
