@@ -17,6 +17,7 @@ mod founding;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use crate::sys::namespaces::{self, NamespaceError};
 use crate::sys::{Errno, fds, signal, spawn};
@@ -53,17 +54,21 @@ impl FamilyInit {
     /// Makes the family's namespaces (user, pid, time, net, mount, ipc, uts, cgroup) with an empty root and starts their
     /// init. The family's user is one that this node does not know and no living family has.
     ///
+    /// All of it, from the first process on, is in the control groups whose `cgroup.procs` these are.
+    ///
     /// The caller must still have a single thread. Its own namespaces do not change.
     ///
     /// # Errors
     /// When a namespace or a process cannot be made.
-    pub fn start(offsets: ClockOffsets) -> Result<FamilyInit, InitError> {
+    pub fn start(offsets: ClockOffsets, groups: &[PathBuf]) -> Result<FamilyInit, InitError> {
         let prepare = |errno: Errno| InitError::Prepare(errno.into());
         let user = family_user(&std::fs::read_to_string("/proc/self/uid_map").map_err(InitError::Prepare)?);
         let (spawner, theirs) = fds::socket_pair().map_err(prepare)?;
         let (init, of_init) = fds::socket_pair().map_err(prepare)?;
         namespaces::fork_child(|| {
-            i32::from(founding::found_family(offsets, user, theirs.as_fd(), of_init.as_fd()).is_err())
+            let joined = groups.iter().try_for_each(|group| std::fs::write(group, "0"));
+            let founded = || founding::found_family(offsets, user, theirs.as_fd(), of_init.as_fd());
+            i32::from(joined.is_err() || founded().is_err())
         })?;
         drop((theirs, of_init));
         let mut ready = [0];

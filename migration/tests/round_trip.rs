@@ -301,7 +301,7 @@ const PAGE_KIB: u64 = 4;
 fn goes_out_and_home(shell: &Child) {
     let pid = shell.id();
     let waiter = Waiter::new().expect("a waiter");
-    let family = FamilyInit::start(ClockOffsets::default()).expect("a family's namespaces (needs root)");
+    let family = FamilyInit::start(ClockOffsets::default(), &[]).expect("a family's namespaces (needs root)");
     let deadline = Instant::now() + Duration::from_secs(20);
     let before = traces(pid);
     let started = Instant::now();

@@ -135,6 +135,7 @@ impl Agent {
             node_id: me.id,
             allow_root: options.allow_root,
             lease_s: options.lease_s,
+            guest_memory_bytes: options.reserve.guest_memory_bytes,
             starting: Mutex::new(()),
             births: RwLock::new(()),
         };

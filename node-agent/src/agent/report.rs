@@ -18,7 +18,6 @@ use super::peers::{self, DialError, remember};
 use super::protocol::{BodySample, Hello, PeerRequest, PeerResponse, Report};
 use super::state::{Agent, Event, unix_ms};
 use super::wardens::{self, WardenError};
-use crate::exit::JOB_LOST;
 use crate::members::{MEMBERS_MAX, Member};
 use crate::mover::Refusal;
 use crate::mover::place::{Capacity, check};
@@ -47,8 +46,11 @@ impl Agent {
     /// Asks every warden whose socket is there, also those that a former agent started.
     pub(super) fn ask_wardens(&mut self) {
         for (pid, reason) in self.nursery.losses() {
-            let text = format!("{pid}: {reason}; it has ended with status {JOB_LOST}");
-            self.note(EventLevel::Error, About::process(&self.me.name.clone(), pid), text);
+            self.note(
+                EventLevel::Error,
+                About::process(&self.me.name.clone(), pid),
+                format!("{pid}: {reason}"),
+            );
         }
         let sockets = self.nursery.sockets();
         self.families.keep_only(&sockets).iter().for_each(|socket| self.nursery.sweep(socket));

@@ -43,6 +43,8 @@ pub(super) struct Nursery {
     pub(super) allow_root: bool,
     /// The lease of families that are away from here, in seconds.
     pub(super) lease_s: u32,
+    /// What it offers to guests, if that is less than it has.
+    pub(super) guest_memory_bytes: Option<u64>,
     /// Held while a home warden starts: two of them for one process would fight for it.
     pub(super) starting: Mutex<()>,
     /// Read while any warden starts: between two looks at its socket that is no longer the former one's.
@@ -215,6 +217,9 @@ impl Nursery {
         command.args(["--lease", &self.lease_s.to_string()]);
         if self.allow_root {
             command.arg("--allow-root");
+        }
+        if let Some(bytes) = self.guest_memory_bytes {
+            command.args(["--guest-memory", &bytes.to_string()]);
         }
         command.current_dir("/").stderr(log);
         Ok(command)

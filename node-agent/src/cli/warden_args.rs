@@ -63,6 +63,9 @@ pub struct WardenCommon {
     /// The lease of this node's families, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = config::LEASE_S)]
     pub lease: u32,
+    /// What a family may take of this node's memory
+    #[arg(long, value_name = "BYTES")]
+    pub guest_memory: Option<u64>,
 }
 
 /// A node's id in full on a command line.

@@ -47,6 +47,7 @@ fn messages_about_moves() {
             ToHome::Captured { epoch, digest, family: family(), sent },
             ToHome::ProgramFailed { transfer: 3, reason: "no".into() },
             ToHome::Refused(vec![("shmget".into(), 3)]),
+            ToHome::OutOfMemory(1),
             ToHome::Failed { ask: Ask::Accept(epoch, digest), reason: "no".into() },
         ];
         let pages = Run { start: 0x5555_0000_0000, pages: 16 };

@@ -251,6 +251,8 @@ pub(super) enum ToHome {
     /// Nothing was heard of home for a while: an answer would show that it is there, and have both sides repeat at once
     /// what was lost, long before QUIC's own timers would.
     AreYouThere,
+    /// The kernel there has killed so many processes of the family for want of memory.
+    OutOfMemory(u64),
 }
 
 impl ToHome {
@@ -270,6 +272,7 @@ impl ToHome {
             ToHome::Failed { .. } => "failed",
             ToHome::AskClocks(_) => "ask clocks",
             ToHome::AreYouThere => "are you there",
+            ToHome::OutOfMemory(_) => "out of memory",
         }
     }
 
@@ -288,7 +291,8 @@ impl ToHome {
             | ToHome::ProgramFailed { .. }
             | ToHome::Refused(_)
             | ToHome::AskClocks(_)
-            | ToHome::AreYouThere => None,
+            | ToHome::AreYouThere
+            | ToHome::OutOfMemory(_) => None,
         }
     }
 }

@@ -22,6 +22,7 @@ fn nursery(dir: &Path, script: &str) -> Nursery {
         node_id: NodeId([1; 32]),
         allow_root: false,
         lease_s: 120,
+        guest_memory_bytes: None,
         starting: Mutex::new(()),
         births: RwLock::new(()),
     }

@@ -19,6 +19,7 @@ use migration::vessel::{BuildError, Vessel};
 use transport::{Epoch, KeyHash};
 
 use super::clocks::{self, Estimate};
+use super::group::{Group, most_memory};
 use super::lease;
 use super::{Arrival, Event, Family, GuestWarden, Stage};
 use crate::warden::bulk::{Bulk, Order, Receiver, Target};
@@ -65,7 +66,9 @@ impl GuestWarden {
         let Preparation { foothold, transfer, pages_from, lease, clocks, epoch: _ } = preparation;
         let offsets = clocks.offsets().ok_or("home did not say what time it is")?;
         // The namespaces first: they need a process with a single thread, and the pages thread is the second one.
-        let init = FamilyInit::start(offsets).map_err(describe)?;
+        let group = Group::make(self.common.guest_memory.unwrap_or_else(most_memory));
+        let init = FamilyInit::start(offsets, &group.doors()).map_err(describe)?;
+        self.group = Some(group);
         let (bulk, mut orders) =
             Bulk::start(Arc::clone(&self.key), self.common.ip, self.common.ports.0.clone(), lease)
                 .map_err(describe)?;

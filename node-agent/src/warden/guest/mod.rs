@@ -2,6 +2,7 @@
 
 mod build;
 mod clocks;
+mod group;
 mod lease;
 mod leave;
 mod lines;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::build::Preparation;
+use self::group::Group;
 use self::lease::{Contact, Hold, LEASE_MAX};
 use self::obey::{Wanted, Words};
 use bytes::Bytes;
@@ -28,7 +30,7 @@ use migration::handoff::{Ask, Digest, Keeper};
 use migration::image::{FamilyImage, ProcessImage};
 use migration::init::FamilyInit;
 use migration::pages::Run;
-use migration::sys::seccomp;
+use migration::sys::{seccomp, wait};
 use migration::tracee::Waiter;
 use migration::vessel::Vessel;
 use tokio::sync::mpsc;
@@ -127,6 +129,8 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
         wanted: None,
         wanted_since: Instant::now(),
         refused_told: (0, Instant::now()),
+        group: None,
+        memory_kills: 0,
         alert: Alert::new(),
         sending: None,
         orders: VecDeque::new(),
@@ -134,9 +138,13 @@ pub(super) async fn run(common: &WardenCommon) -> Result<(), String> {
     };
     let ended = warden.serve(inbox).await;
     let _ = std::fs::remove_file(&common.control);
+    let group = warden.group.take();
     // First the bodies end, then home learns at once that they have.
     drop(warden);
     endpoint.close().await;
+    if let Some(group) = group {
+        group.remove().await;
+    }
     ended
 }
 
@@ -192,6 +200,10 @@ struct GuestWarden {
     wanted_since: Instant,
     /// Refused calls that home was told of, and when.
     refused_told: (u64, Instant),
+    /// What the family may take of this node.
+    group: Option<Group>,
+    /// Processes of it that were killed for want of memory, as home was told.
+    memory_kills: u64,
     alert: Alert,
     /// The frozen family, while its memory is on the way; with the number of the transfer.
     sending: Option<(Ask, u64, FamilyImage)>,
@@ -315,6 +327,9 @@ impl GuestWarden {
         loop {
             match self.waiter.any() {
                 Ok(Some((outer, event))) => {
+                    if event == wait::Event::Killed(libc::SIGKILL) {
+                        self.tell_memory_kills();
+                    }
                     if let Some(guest) = self.guest() {
                         guest.event(outer, event);
                     }
@@ -322,6 +337,15 @@ impl GuestWarden {
                 Ok(None) => return,
                 Err(error) => return waiter_has_none(error),
             }
+        }
+    }
+
+    /// A process of the family was killed, maybe by the kernel: then home is told the reason before it hears of the end.
+    fn tell_memory_kills(&mut self) {
+        let kills = self.group.as_ref().map_or(0, Group::memory_kills);
+        if kills > self.memory_kills {
+            self.memory_kills = kills;
+            self.control.send(ToHome::OutOfMemory(kills), Bytes::new());
         }
     }
 

@@ -43,8 +43,18 @@ impl HomeWarden {
         if self.away.as_ref().is_some_and(|peer| peer.number == self.told_dead) {
             return;
         }
+        self.leave(&format!("{reason}; it has ended with status {JOB_LOST}"));
+    }
+
+    /// A guest's kernel has killed processes of the family, which end here as they have there.
+    pub(super) fn out_of_memory(&self, number: u64, count: u64) {
+        let Some(Peer { node, .. }) = self.present().filter(|peer| peer.number == number) else { return };
+        self.leave(&format!("out of memory at {node}, which has killed {count} of its processes (signal 9)"));
+    }
+
+    fn leave(&self, text: &str) {
         let word = self.common.control.with_extension(LOST_FILE);
-        if let Err(error) = write_whole(&word, reason) {
+        if let Err(error) = write_whole(&word, text) {
             tracing::warn!(path = %word.display(), %error, "nobody will be told of the end of this family");
         }
     }

@@ -81,6 +81,7 @@ impl HomeWarden {
                 }
             }
             Event::Control(number, Some(ToHome::Refused(counts))) => self.refused.update(number, counts),
+            Event::Control(number, Some(ToHome::OutOfMemory(count))) => self.out_of_memory(number, count),
             Event::Control(number, Some(ToHome::AreYouThere)) => {
                 // Of no interest to one that has been dismissed.
                 let _ = self.say(number, ToGuest::Here);
