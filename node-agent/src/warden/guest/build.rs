@@ -22,6 +22,7 @@ use super::clocks::{self, Estimate};
 use super::group::{Group, most_memory};
 use super::lease;
 use super::{Arrival, Event, Family, GuestWarden, Stage};
+use crate::mover::place::MEMORY_SPARE_BYTES;
 use crate::warden::bulk::{Bulk, Order, Receiver, Target};
 use crate::warden::common::{describe, done};
 use crate::warden::handoff::{Clocks, OTHER, ToHome};
@@ -66,7 +67,8 @@ impl GuestWarden {
         let Preparation { foothold, transfer, pages_from, lease, clocks, epoch: _ } = preparation;
         let offsets = clocks.offsets().ok_or("home did not say what time it is")?;
         // The namespaces first: they need a process with a single thread, and the pages thread is the second one.
-        let group = Group::make(self.common.guest_memory.unwrap_or_else(most_memory));
+        let offered = self.common.guest_memory.map(|bytes| bytes.saturating_add(MEMORY_SPARE_BYTES));
+        let group = Group::make(offered.unwrap_or_else(most_memory));
         let init = FamilyInit::start(offsets, &group.doors()).map_err(describe)?;
         self.group = Some(group);
         let (bulk, mut orders) =

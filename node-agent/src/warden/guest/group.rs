@@ -13,6 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use migration::sys::wait;
+
 /// The groups of one family, one for each hierarchy.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -68,11 +70,13 @@ impl Group {
         counts.sum()
     }
 
-    /// Removes the groups once their last processes are gone. What is left then goes with the next family's.
+    /// Removes the groups once their last processes are gone; must run on the thread that traces them, for which the last
+    /// ones wait. What is left then goes with the next family's.
     pub(super) async fn remove(self) {
         let deadline = Instant::now() + REMOVE_LIMIT;
         let mut left: Vec<PathBuf> = self.places.into_iter().map(|place| place.dir).collect();
         loop {
+            while let Ok(Some(_)) = wait::any() {}
             left.retain(|dir| {
                 fs::remove_dir(dir).is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
             });
